@@ -1,0 +1,183 @@
+/** What the catalogue says of one error code. */
+export interface ErrorDefinition {
+  /** HTTP status where the API answers with it. */
+  readonly status: number;
+  /** The kind of error in a few words; the same for every occurrence (RFC 9457, `title`). */
+  readonly title: string;
+  /** What an operator can do about it. */
+  readonly hint: string;
+  /** Whether the same request can succeed later without anyone changing anything. */
+  readonly retryable: boolean;
+}
+
+/**
+ * Every error that EMCache reports, by its code. `docs/errors.md` is generated from this table.
+ * A code is stable: programs may branch on it; titles and hints may change.
+ */
+export const ERROR_CATALOGUE = {
+  bad_request: {
+    status: 400,
+    title: "The request is not what the route expects",
+    hint: "Each entry of `errors` names the place in the request, what was wrong and what would be right.",
+    retryable: false,
+  },
+  body_not_json: {
+    status: 400,
+    title: "The body is not JSON",
+    hint: "Send JSON with `content-type: application/json`.",
+    retryable: false,
+  },
+  not_found: {
+    status: 404,
+    title: "There is no such route",
+    hint: "See `/docs` for the routes.",
+    retryable: false,
+  },
+  entity_invalid: {
+    status: 400,
+    title: "The entity definition has mistakes",
+    hint: "Each entry of `errors` names the place in the definition, what was wrong and what would be right.",
+    retryable: false,
+  },
+  entity_exists: {
+    status: 409,
+    title: "An entity of this name exists",
+    hint: "Use PUT /api/entities/{name} to change it, or delete it first.",
+    retryable: false,
+  },
+  entity_not_found: {
+    status: 404,
+    title: "There is no entity of this name",
+    hint: "GET /api/entities lists the entities.",
+    retryable: false,
+  },
+  snapshot_not_found: {
+    status: 404,
+    title: "The entity has no snapshot yet",
+    hint: "POST /api/snapshots/{entity} makes one once the entity's first copy is complete.",
+    retryable: true,
+  },
+  snapshot_not_ready: {
+    status: 503,
+    title: "A snapshot can't be made yet",
+    hint: "The entity's first copy is still running; GET /api/entities/{name} shows its progress.",
+    retryable: true,
+  },
+  snapshot_damaged: {
+    status: 500,
+    title: "A snapshot failed its integrity check and was not listed",
+    hint: "Look at the disk that holds `cache.base_dir`; the cache itself is checked and rebuilt if it is damaged.",
+    retryable: true,
+  },
+  position_too_old: {
+    status: 410,
+    title: "The oplog no longer holds this position",
+    hint: "Start from the entity's snapshot (GET /api/snapshots/{entity}) and read on from its position.",
+    retryable: false,
+  },
+  history_mismatch: {
+    status: 409,
+    title: "The reader's history is not this log's history",
+    hint: "The log was restored or replaced since; start from a snapshot.",
+    retryable: false,
+  },
+  oplog_hole: {
+    status: 500,
+    title: "The oplog misses positions",
+    hint: "A batch was removed by something other than EMCache; restore PostgreSQL or delete and re-create the entities.",
+    retryable: false,
+  },
+  config_invalid: {
+    status: 500,
+    title: "The configuration has mistakes",
+    hint: "Each line names the key, what was wrong and what would be right; see docs/configuration.md.",
+    retryable: false,
+  },
+  postgres_unavailable: {
+    status: 503,
+    title: "PostgreSQL can't be reached",
+    hint: "Check `database.postgres.uri` and that the server accepts connections; EMCache goes on by itself when it returns.",
+    retryable: true,
+  },
+  postgres_unsuitable: {
+    status: 503,
+    title: "This PostgreSQL can't hold the oplog",
+    hint: "EMCache needs PostgreSQL 13 or newer and a user that may create tables in its database.",
+    retryable: false,
+  },
+  embedded_postgres_failed: {
+    status: 503,
+    title: "The embedded PostgreSQL did not start",
+    hint: "The message holds its last log lines; the data directory is `postgres` under `data_dir`.",
+    retryable: true,
+  },
+  schema_newer: {
+    status: 503,
+    title: "The database was migrated by a newer EMCache",
+    hint: "Start at least the version that migrated it; a downgrade is not possible.",
+    retryable: false,
+  },
+  lease_lost: {
+    status: 503,
+    title: "Another process captures this source now",
+    hint: "Nothing to do: the process that holds the lease goes on.",
+    retryable: true,
+  },
+  source_unavailable: {
+    status: 503,
+    title: "The MongoDB source can't be reached",
+    hint: "Check `sources.NAME.uri` and the server; capture goes on by itself when it returns.",
+    retryable: true,
+  },
+  source_unsuitable: {
+    status: 503,
+    title: "This MongoDB server has no change streams",
+    hint: "Change streams need a replica set or a sharded cluster of version 4.4 or newer: start mongod with --replSet and run rs.initiate().",
+    retryable: true,
+  },
+  source_unauthorized: {
+    status: 503,
+    title: "The MongoDB user lacks a privilege",
+    hint: "Grant the role `read` on the source's database: it allows find and changeStream on every collection.",
+    retryable: true,
+  },
+  source_history_lost: {
+    status: 503,
+    title: "The source's oplog no longer holds the checkpoint",
+    hint: "The source's entities are copied anew while the old data is served; enlarge the MongoDB oplog if this recurs.",
+    retryable: true,
+  },
+  source_event_invalid: {
+    status: 500,
+    title: "The change stream sent something that is not a change event",
+    hint: "Report it with the server's version.",
+    retryable: true,
+  },
+  cache_damaged: {
+    status: 500,
+    title: "A cache file is damaged or was changed by another program",
+    hint: "It was set aside as `*.damaged` and is being rebuilt.",
+    retryable: true,
+  },
+  cache_unavailable: {
+    status: 503,
+    title: "The cache directory can't be written",
+    hint: "Check free space and rights of `cache.base_dir`; the caches go on by themselves.",
+    retryable: true,
+  },
+  too_large: {
+    status: 413,
+    title: "The request is too large",
+    hint: "Send less at once.",
+    retryable: false,
+  },
+  internal: {
+    status: 500,
+    title: "An error inside EMCache",
+    hint: "The server's log has the details under the same instance; please report it.",
+    retryable: true,
+  },
+} as const satisfies Record<string, ErrorDefinition>;
+
+/** A code of the catalogue. */
+export type ErrorCode = keyof typeof ERROR_CATALOGUE;

@@ -1,0 +1,7 @@
+export * from "./emcache-error.ts";
+export * from "./entity.ts";
+export * from "./error-code.ts";
+export * from "./oplog-entry.ts";
+export * from "./problem.ts";
+export * from "./reserved-name.ts";
+export * from "./snapshot-manifest.ts";

@@ -1,0 +1,32 @@
+import type { Operation, Origin } from "@emcache/protocol";
+
+/** One row on its way into the oplog: what happened to one document, or a copy's bracket. */
+export interface LogRow {
+  /** Id of the entity's version. */
+  readonly version: number;
+  readonly operation: Operation;
+  /** The primary key as text; "" for `sync_start` and `sync_end`. */
+  readonly docId: string;
+  /** BSON type byte of `_id` (or of the part of it that `id_column.path` names); 0 for `sync_*`. */
+  readonly idType: number;
+  readonly origin: Origin;
+  /** The source transaction that this row belongs to (lsid and txnNumber), else null. */
+  readonly transaction: string | null;
+  /** Whether this is the last row of its entity in that transaction. False where `transaction` is null. */
+  readonly transactionEnd: boolean;
+  /** JSON text of an array with one value a column; null for all but `upsert`. */
+  readonly data: string | null;
+}
+
+/** A value or a document that could not be mapped, kept where an operator sees it. */
+export interface Reject {
+  readonly version: number;
+  /** The document's key as text; "" where even that could not be read. */
+  readonly docId: string;
+  /** Column that the value was meant for; null where the whole document is concerned. */
+  readonly column: string | null;
+  /** What did not fit, in words. */
+  readonly reason: string;
+  /** The value's relaxed Extended JSON, cut to 200 characters. */
+  readonly sample: string;
+}
