@@ -1,0 +1,45 @@
+/** The parts of the work that a process can do. */
+export const ROLES = ["capture", "replicate", "api"] as const;
+export type Role = (typeof ROLES)[number];
+
+/** One MongoDB database that is captured. */
+export interface SourceConfig {
+  /** `mongodb://…`, `mongodb+srv://…`, or `embedded`. */
+  readonly uri: string;
+  readonly database: string;
+}
+
+/**
+ * The whole configuration, checked and complete. Each field is one option of `option-table.ts`, where its meaning,
+ * range and default stand. Paths are absolute; durations are seconds and may be fractions.
+ */
+export interface Config {
+  readonly server: { readonly host: string; readonly port: number; readonly shutdownTimeoutS: number };
+  readonly logging: { readonly level: string };
+  readonly dataDir: string;
+  readonly roles: readonly Role[];
+  readonly database: {
+    readonly postgres: {
+      /** `postgres://…`, or `embedded`. */
+      readonly uri: string;
+      readonly maxConnections: number;
+      readonly minConnections: number;
+      readonly connectionTimeoutS: number;
+    };
+  };
+  /** By name. */
+  readonly sources: Readonly<Record<string, SourceConfig>>;
+  readonly cache: {
+    readonly baseDir: string;
+    readonly replicationIntervalS: number;
+    readonly entityRefreshIntervalS: number;
+  };
+  readonly snapshot: { readonly checkIntervalS: number; readonly minLag: number; readonly keepCount: number };
+  readonly copy: {
+    readonly maxConcurrent: number;
+    /** 0: no limit. */
+    readonly rowsPerSMax: number;
+  };
+  readonly retention: { readonly ageS: number; readonly rowsMax: number; readonly claimTtlS: number };
+  readonly memory: { readonly captureBytesMax: number };
+}

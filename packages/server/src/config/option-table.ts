@@ -1,0 +1,244 @@
+import { parseLevelSpec } from "../runtime/level-spec.ts";
+import { ROLES } from "./config.ts";
+import { integerOption, secondsOption, textOption, wordsOption } from "./option.ts";
+
+/** The word that stands for a database that EMCache runs itself. */
+export const EMBEDDED = "embedded";
+
+const DAY_S = 86_400;
+const MEBIBYTE = 1_048_576;
+
+/** Shortest interval: anything below is a busy loop. */
+const INTERVAL_S_MIN = 0.01;
+
+/**
+ * Every setting but those of the sources, by its key in config.toml. The environment's name, the flag, the help, the
+ * reference in docs/configuration.md and config.toml.example all come from here. Where the brief's config.toml shows
+ * a value that is also a sensible default, it is the default.
+ */
+export const OPTIONS = {
+  data_dir: textOption({
+    description: "Directory for what EMCache keeps beside the caches: the embedded PostgreSQL, registered state.",
+    type: "path",
+    default: "emcache-data",
+    reason: "works without any rights beyond the working directory",
+    shortFlag: "data-dir",
+    check: checkPath,
+  }),
+  roles: wordsOption({
+    description: "What this process does: capture sources, replicate caches, serve the API.",
+    words: ROLES,
+    default: ROLES,
+    reason: "one process does all of it until one machine is not enough",
+  }),
+  "server.host": textOption({
+    description: "Address that the API listens on.",
+    type: "host name or IP address",
+    default: "127.0.0.1",
+    reason: 'reachable from other machines only when asked for ("0.0.0.0")',
+    shortFlag: "host",
+    check(value) {
+      if (value === "" || /[\s/]/.test(value)) {
+        throw new RangeError(`${JSON.stringify(value)} is no address; expected for example "0.0.0.0" or "::1"`);
+      }
+    },
+  }),
+  "server.port": integerOption({
+    description: "Port that the API listens on; 0 takes any free one, which the line `started` of the log names.",
+    min: 0,
+    max: 65_535,
+    unit: "",
+    default: 8080,
+    reason: "the usual alternative to 80 that needs no privilege",
+    shortFlag: "port",
+  }),
+  "server.shutdown_timeout": secondsOption({
+    description: "How long a stop may take: requests and batches in hand are finished in it, then given up.",
+    min: 0,
+    max: 3_600,
+    default: 10,
+    reason: "below the 30 s after which Kubernetes kills, above what a large batch takes",
+  }),
+  "logging.level": textOption({
+    description:
+      "What is logged: trace, debug, info, warn, error, fatal or silent; for single modules too, as in " +
+      "`info,source=debug`. `RUST_LOG` is taken where neither the environment nor a flag sets this.",
+    type: "level, or levels by module",
+    default: "info",
+    reason: "what an operator wants to know, a few lines an hour when all is well",
+    shortFlag: "log-level",
+    check: (value) => void parseLevelSpec(value),
+  }),
+  "database.postgres.uri": textOption({
+    description: 'PostgreSQL that holds the oplog: a URI, or "embedded" for a private server in `data_dir`.',
+    type: 'postgres://… or postgresql://… URI, or "embedded"',
+    default: EMBEDDED,
+    reason: "works with nothing installed",
+    isSecret: true,
+    check(value) {
+      if (value !== EMBEDDED && !/^postgres(ql)?:\/\/\S+$/.test(value)) {
+        throw new RangeError(
+          'is no PostgreSQL URI; expected postgresql://USER:PASSWORD@HOST:5432/DATABASE, or "embedded"',
+        );
+      }
+    },
+  }),
+  "database.postgres.max_connections": integerOption({
+    description: "Most connections of this process to PostgreSQL.",
+    min: 2,
+    max: 1_000,
+    unit: "connections",
+    default: 20,
+    reason: "five processes fit into the 100 connections that PostgreSQL allows by default",
+  }),
+  "database.postgres.min_connections": integerOption({
+    description: "Connections that are kept open when idle.",
+    min: 0,
+    max: 1_000,
+    unit: "connections",
+    default: 5,
+    reason: "an append or a page never waits for a connection to be made; lowered to max_connections if that is less",
+  }),
+  "database.postgres.connection_timeout": secondsOption({
+    description: "How long one attempt to connect to PostgreSQL may take before it is made again.",
+    min: 0.1,
+    max: 3_600,
+    default: 10,
+    reason: "longer than a slow TLS handshake, shorter than an operator's patience",
+  }),
+  "cache.base_dir": textOption({
+    description: "Directory of the cache files and snapshots; NAME.db in it names the live cache of entity NAME.",
+    type: "path",
+    default: "caches",
+    reason: "beside the program, easy to find; a local disk, not a network file system (SQLite's WAL needs that)",
+    check: checkPath,
+  }),
+  "cache.replication_interval": secondsOption({
+    description: "Longest time between two looks into the oplog. Not the latency: each commit wakes the replicator.",
+    min: INTERVAL_S_MIN,
+    max: DAY_S,
+    default: 10,
+    reason: "bounds the delay where a wake-up was lost, for instance behind PgBouncer",
+  }),
+  "cache.entity_refresh_interval": secondsOption({
+    description: "Longest time until this process sees an entity that another one created, changed or deleted.",
+    min: INTERVAL_S_MIN,
+    max: DAY_S,
+    default: 10,
+    reason: "a fallback like the one above; a change is also notified",
+  }),
+  "snapshot.check_interval": secondsOption({
+    description: "Time between two looks at whether an entity needs a newer snapshot.",
+    min: INTERVAL_S_MIN,
+    max: DAY_S,
+    default: 10,
+    reason: "the look itself costs nothing, `snapshot.min_lag` decides",
+  }),
+  "snapshot.min_lag": integerOption({
+    description: "A new snapshot is made once the entity has this many oplog rows that the newest one lacks.",
+    min: 1,
+    max: 1_000_000_000_000,
+    unit: "rows",
+    default: 100,
+    reason: "a client that starts from the newest snapshot has little left to read",
+  }),
+  "snapshot.keep_count": integerOption({
+    description: "Snapshots of one entity that are kept; older ones are deleted.",
+    min: 1,
+    max: 10_000,
+    unit: "snapshots",
+    default: 3,
+    reason: "a download of the one before the newest can finish, and one is left to go back to",
+  }),
+  "copy.max_concurrent": integerOption({
+    description: "Collections that are copied at the same time; further ones wait.",
+    min: 1,
+    max: 64,
+    unit: "copies",
+    default: 2,
+    reason: "a second copy fills the first one's waits; more only burdens the source",
+  }),
+  "copy.rows_per_s_max": integerOption({
+    description: "Limit on the documents a second that all copies together read; 0 is no limit.",
+    min: 0,
+    max: 1_000_000_000,
+    unit: "documents a second",
+    default: 0,
+    reason: "a first copy should be quick; set it where the source serves others",
+  }),
+  "retention.age": secondsOption({
+    description: "How long the oplog keeps a row at least, if `retention.rows_max` allows.",
+    min: 1,
+    max: 3_650 * DAY_S,
+    default: DAY_S,
+    reason: "a reader that was away for a night goes on where it was",
+  }),
+  "retention.rows_max": integerOption({
+    description: "Hard limit on the rows of the oplog: the oldest go first, whoever still needs them starts anew.",
+    min: 1_000,
+    max: 1_000_000_000_000,
+    unit: "rows",
+    default: 50_000_000,
+    reason: "about 25 GB at 500 bytes a row; keeps the disk from filling up",
+  }),
+  "retention.claim_ttl": secondsOption({
+    description: "How long a cache or a client that went silent still holds back the removal of rows that it needs.",
+    min: 1,
+    max: 3_650 * DAY_S,
+    default: DAY_S,
+    reason: "as long as `retention.age`: a reader that is gone for good costs one more day of storage",
+  }),
+  "memory.capture_bytes_max": integerOption({
+    description: "Bound on the documents that capture holds in memory on their way into the oplog.",
+    min: MEBIBYTE,
+    max: 64 * 1_024 * MEBIBYTE,
+    unit: "bytes",
+    default: 128 * MEBIBYTE,
+    reason: "eight of MongoDB's largest replies (16 MiB) in flight; half of it is reserved for the change streams",
+  }),
+} as const;
+
+/** The settings of one source, by their key in `[sources.NAME]`. */
+export const SOURCE_OPTIONS = {
+  uri: textOption({
+    description: "The MongoDB replica set or sharded cluster.",
+    type: 'mongodb://… or mongodb+srv://… URI, or "embedded" for a demo server in this process',
+    default: null,
+    reason: "there is no default: it must be given",
+    isSecret: true,
+    check(value) {
+      if (value !== EMBEDDED && !/^mongodb(\+srv)?:\/\/[^/\s]\S*$/.test(value)) {
+        throw new RangeError('is no MongoDB URI; expected mongodb://HOST:27017/DATABASE?replicaSet=NAME, or "embedded"');
+      }
+    },
+  }),
+  database: textOption({
+    description: "The database whose collections entities can name.",
+    type: "name of a MongoDB database",
+    default: null,
+    reason: 'the one in the path of the URI; with "embedded", the source\'s own name',
+    check(value) {
+      if (!/^[^/\\. "$*<>:|?\0]{1,63}$/.test(value)) {
+        throw new RangeError(`${JSON.stringify(value)} can't be the name of a MongoDB database`);
+      }
+    },
+  }),
+} as const;
+
+/** What a source may be called: usable in a file name, a URL, and (without regard to case) in an environment variable. */
+export const SOURCE_NAME_PATTERN = /^[A-Za-z][A-Za-z0-9-]*(_[A-Za-z0-9-]+)*$/;
+
+export type OptionKey = keyof typeof OPTIONS;
+export type SourceOptionKey = keyof typeof SOURCE_OPTIONS;
+
+/** The value of every option, by key. */
+export type OptionValues = { readonly [K in OptionKey]: ReturnType<(typeof OPTIONS)[K]["parse"]> };
+
+/** The environment variable of a key: `server.port` is `EMCACHE_SERVER__PORT`. */
+export function environmentName(key: string): string {
+  return `EMCACHE_${key.replaceAll(".", "__").replaceAll("-", "_").toUpperCase()}`;
+}
+
+function checkPath(value: string): void {
+  if (value === "" || value.includes("\0")) throw new RangeError(`${JSON.stringify(value)} is no path`);
+}
