@@ -1,5 +1,7 @@
 import type { Operation, Origin } from "@emcache/protocol";
 
+export type { Reject } from "../entity/reject.ts";
+
 /** One row on its way into the oplog: what happened to one document, or a copy's bracket. */
 export interface LogRow {
   /** Id of the entity's version. */
@@ -16,17 +18,4 @@ export interface LogRow {
   readonly transactionEnd: boolean;
   /** JSON text of an array with one value a column; null for all but `upsert`. */
   readonly data: string | null;
-}
-
-/** A value or a document that could not be mapped, kept where an operator sees it. */
-export interface Reject {
-  readonly version: number;
-  /** The document's key as text; "" where even that could not be read. */
-  readonly docId: string;
-  /** Column that the value was meant for; null where the whole document is concerned. */
-  readonly column: string | null;
-  /** What did not fit, in words. */
-  readonly reason: string;
-  /** The value's relaxed Extended JSON, cut to 200 characters. */
-  readonly sample: string;
 }
