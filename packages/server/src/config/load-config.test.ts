@@ -217,12 +217,20 @@ test.each([
 });
 
 test("a mistake in text of the environment is shown as it was written", () => {
-  const env = { EMCACHE_SERVER__PORT: "0x50", EMCACHE_CACHE__REPLICATION_INTERVAL: "0.05", EMCACHE_ROLES: "api, capture" };
+  const env = {
+    EMCACHE_SERVER__PORT: "0x50",
+    EMCACHE_CACHE__REPLICATION_INTERVAL: "0.05",
+    EMCACHE_ROLES: "api, capture",
+  };
   expect(mistakesOf(null, { env })).toEqual([
     'EMCACHE_SERVER__PORT: "0x50" does not fit; expected integer from 0 to 65535',
   ]);
   const config = load(null, { env: { ...env, EMCACHE_SERVER__PORT: "0" } });
-  expect(config).toMatchObject({ server: { port: 0 }, cache: { replicationIntervalS: 0.05 }, roles: ["capture", "api"] });
+  expect(config).toMatchObject({
+    server: { port: 0 },
+    cache: { replicationIntervalS: 0.05 },
+    roles: ["capture", "api"],
+  });
 });
 
 test("secrets can be read from files", () => {
@@ -232,7 +240,9 @@ test("secrets can be read from files", () => {
     "postgres://u:p@h/db",
   );
   writeFileSync(path, "mongodb://u:p@h/db\n");
-  expect(load(null, { env: { EMCACHE_SOURCES__MAIN__URI_FILE: path } }).sources["main"]?.uri).toBe("mongodb://u:p@h/db");
+  expect(load(null, { env: { EMCACHE_SOURCES__MAIN__URI_FILE: path } }).sources["main"]?.uri).toBe(
+    "mongodb://u:p@h/db",
+  );
   const env = {
     EMCACHE_DATABASE__POSTGRES__URI_FILE: path,
     EMCACHE_DATABASE__POSTGRES__URI: "embedded",

@@ -18,7 +18,7 @@ const INTERVAL_S_MIN = 0.01;
  */
 export const OPTIONS = {
   data_dir: textOption({
-    description: "Directory for what EMCache keeps beside the caches: the embedded PostgreSQL, registered state.",
+    description: "Directory of the embedded PostgreSQL and of what else EMCache keeps beside the caches.",
     type: "path",
     default: "emcache-data",
     reason: "works without any rights beyond the working directory",
@@ -74,6 +74,7 @@ export const OPTIONS = {
     type: 'postgres://… or postgresql://… URI, or "embedded"',
     default: EMBEDDED,
     reason: "works with nothing installed",
+    example: "postgresql://emcache:PASSWORD@localhost:5432/emcache",
     isSecret: true,
     check(value) {
       if (value !== EMBEDDED && !/^postgres(ql)?:\/\/\S+$/.test(value)) {
@@ -205,10 +206,13 @@ export const SOURCE_OPTIONS = {
     type: 'mongodb://… or mongodb+srv://… URI, or "embedded" for a demo server in this process',
     default: null,
     reason: "there is no default: it must be given",
+    example: "mongodb://localhost:27017/myapp?replicaSet=rs0",
     isSecret: true,
     check(value) {
       if (value !== EMBEDDED && !/^mongodb(\+srv)?:\/\/[^/\s]\S*$/.test(value)) {
-        throw new RangeError('is no MongoDB URI; expected mongodb://HOST:27017/DATABASE?replicaSet=NAME, or "embedded"');
+        throw new RangeError(
+          'is no MongoDB URI; expected mongodb://HOST:27017/DATABASE?replicaSet=NAME, or "embedded"',
+        );
       }
     },
   }),
@@ -217,6 +221,7 @@ export const SOURCE_OPTIONS = {
     type: "name of a MongoDB database",
     default: null,
     reason: 'the one in the path of the URI; with "embedded", the source\'s own name',
+    example: "myapp",
     check(value) {
       if (!/^[^/\\. "$*<>:|?\0]{1,63}$/.test(value)) {
         throw new RangeError(`${JSON.stringify(value)} can't be the name of a MongoDB database`);

@@ -13,6 +13,8 @@ export interface OptionText<T> {
   readonly reason: string;
   /** A flag of `emcache serve` that is shorter than the key. */
   readonly shortFlag?: string;
+  /** What config.toml.example shows instead of the default. */
+  readonly example?: string;
   /** Holds a password: never shown, and readable from a file that `…_FILE` names. */
   readonly isSecret?: boolean;
 }
@@ -81,7 +83,11 @@ export function wordsOption<W extends string>(
     ...text,
     type,
     parse({ value, isText }) {
-      const items: unknown = isText ? String(value).split(",").map((word) => word.trim()) : value;
+      const items: unknown = isText
+        ? String(value)
+            .split(",")
+            .map((word) => word.trim())
+        : value;
       if (!Array.isArray(items) || items.length === 0) {
         throw new RangeError(`${kindOf(value)} does not fit; expected an array of ${type}`);
       }

@@ -47,7 +47,11 @@ function unknownKeyMessage(key: string): string {
 }
 
 function isSection(key: string): boolean {
-  return key === "sources" || /^sources\.[^.]+$/.test(key) || Object.keys(OPTIONS).some((option) => option.startsWith(`${key}.`));
+  return (
+    key === "sources" ||
+    /^sources\.[^.]+$/.test(key) ||
+    Object.keys(OPTIONS).some((option) => option.startsWith(`${key}.`))
+  );
 }
 
 function isTable(value: unknown): value is object {

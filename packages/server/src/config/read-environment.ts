@@ -27,7 +27,8 @@ export function readEnvironment(env: NodeJS.ProcessEnv, sourceNames: readonly st
   const keys = new Map(Object.keys(OPTIONS).map((key) => [environmentName(key), key]));
   const secretNames = [...keys].filter(([, key]) => isSecretKey(key)).map(([name]) => `${name}_FILE`);
 
-  for (const [variable, text] of Object.entries(env).toSorted()) {
+  for (const variable of Object.keys(env).toSorted()) {
+    const text = env[variable];
     if (!variable.startsWith("EMCACHE_") || variable.startsWith(TEST_PREFIX)) continue;
     if (text === undefined || text === "" || variable === CONFIG_FILE_VARIABLE) continue;
     const isFile = variable.endsWith("_FILE");
@@ -65,7 +66,8 @@ function rustLogSetting(env: NodeJS.ProcessEnv): Setting[] {
 
 function sourceKey(variable: string, sourceNames: readonly string[]): string | null {
   const [, written, option] = /^EMCACHE_SOURCES__(.+)__([A-Z]+)$/.exec(variable) ?? [];
-  if (written === undefined || option === undefined || !Object.hasOwn(SOURCE_OPTIONS, option.toLowerCase())) return null;
+  if (written === undefined || option === undefined || !Object.hasOwn(SOURCE_OPTIONS, option.toLowerCase()))
+    return null;
   const known = sourceNames.find((name) => name.replaceAll("-", "_").toLowerCase() === written.toLowerCase());
   return `sources.${known ?? written.toLowerCase()}.${option.toLowerCase()}`;
 }
@@ -77,6 +79,8 @@ function sourceVariables(variable: string): string[] {
 
 function isSecretKey(key: string): boolean {
   const option = sourceKeyOf(key)?.option;
-  const entry = Object.entries(option === undefined ? OPTIONS : SOURCE_OPTIONS).find(([name]) => name === (option ?? key));
+  const entry = Object.entries(option === undefined ? OPTIONS : SOURCE_OPTIONS).find(
+    ([name]) => name === (option ?? key),
+  );
   return entry?.[1].isSecret === true;
 }

@@ -89,7 +89,10 @@ test("an aborted waiter leaves the queue and lets the next one in; a release cou
 });
 
 test("invariant 10: whatever is asked for, the bound holds and everybody is served in the end", async () => {
-  const request = fc.record({ share: fc.constantFrom<BudgetShare>("stream", "copy"), bytes: fc.integer({ min: 0, max: 150 }) });
+  const request = fc.record({
+    share: fc.constantFrom<BudgetShare>("stream", "copy"),
+    bytes: fc.integer({ min: 0, max: 150 }),
+  });
   await fc.assert(
     fc.asyncProperty(fc.array(request, { maxLength: 40 }), fc.infiniteStream(fc.nat()), async (requests, choices) => {
       const bytesMax = 100;

@@ -51,7 +51,9 @@ test("shows an error's code, hint and stack", () => {
 test("a module has its own level, and its children too", () => {
   const { logger, lines } = memoryLogger("warn,source=debug");
   moduleLogger(logger, "source").debug({ event: "seen" }, "");
-  moduleLogger(logger.child({ process: 1 }), "source").child({ name: "main" }).debug({ event: "seen too" }, "");
+  moduleLogger(logger.child({ process: 1 }), "source")
+    .child({ name: "main" })
+    .debug({ event: "seen too" }, "");
   moduleLogger(logger, "oplog").info({ event: "hidden" }, "");
   expect(lines.map((line) => [line["event"], line["module"]])).toEqual([
     ["seen", "source"],

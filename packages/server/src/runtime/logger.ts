@@ -1,4 +1,11 @@
-import { type DestinationStream, type Logger, destination as openDestination, pino, stdSerializers, stdTimeFunctions } from "pino";
+import {
+  type DestinationStream,
+  type Logger,
+  destination as openDestination,
+  pino,
+  stdSerializers,
+  stdTimeFunctions,
+} from "pino";
 import pretty from "pino-pretty";
 import { type LevelSpec, parseLevelSpec } from "./level-spec.ts";
 import { redactUri } from "./redact-uri.ts";

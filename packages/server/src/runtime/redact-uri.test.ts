@@ -5,7 +5,10 @@ test.each([
   ["postgresql://postgres:password@localhost:5432/emcache", "postgresql://postgres:***@localhost:5432/emcache"],
   ["mongodb+srv://u:p%40ss@c.example.net/app?w=1", "mongodb+srv://u:***@c.example.net/app?w=1"],
   ["mongodb://u:pa/s@s:w@h1:27017,h2:27017/app", "mongodb://u:***@h1:27017,h2:27017/app"],
-  ["postgres:///emcache?host=/run&user=a&password=hunter2&x=1", "postgres:///emcache?host=/run&user=a&password=***&x=1"],
+  [
+    "postgres:///emcache?host=/run&user=a&password=hunter2&x=1",
+    "postgres:///emcache?host=/run&user=a&password=***&x=1",
+  ],
   ["mongodb://h/?tlsCertificateKeyFilePassword=s3", "mongodb://h/?tlsCertificateKeyFilePassword=***"],
   [
     "mongodb://AKIA:key@h/?authMechanismProperties=AWS_SESSION_TOKEN:abc%3D",

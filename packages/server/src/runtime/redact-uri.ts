@@ -10,7 +10,8 @@ const DATABASE_PASSWORD = /\b((?:mongodb(?:\+srv)?|postgres(?:ql)?):\/\/[^\s"'`@
 const OTHER_PASSWORD = /\b([a-z][a-z0-9+.-]*:\/\/[^\s"'`@/:]*:)[^\s"'`@/]+@/gi;
 
 /** Options such as `password=…`, `tlsCertificateKeyFilePassword=…` and `AWS_SESSION_TOKEN:…` in a query. */
-const SECRET_OPTION = /([?&,][\w.-]*(?:password|secret|session_token|access_key)[\w.-]*[=:]|AWS_SESSION_TOKEN:)[^&\s"'`]+/gi;
+const SECRET_OPTION =
+  /([?&,][\w.-]*(?:password|secret|session_token|access_key)[\w.-]*[=:]|AWS_SESSION_TOKEN:)[^&\s"'`]+/gi;
 
 /**
  * The text with the password of every URI in it replaced by `***`. Takes a URI or any text that may hold some (a log

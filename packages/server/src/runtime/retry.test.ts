@@ -44,9 +44,12 @@ test("spreads the waits over the upper half of the step", async () => {
   const delays: number[] = [];
   const randoms = [0, 0.5];
   let calls = 0;
-  await retryForever(async () => {
-    if (++calls <= 2) throw new Error("away");
-  }, optionsWith({ delays, random: () => randoms.shift() ?? 0 }));
+  await retryForever(
+    async () => {
+      if (++calls <= 2) throw new Error("away");
+    },
+    optionsWith({ delays, random: () => randoms.shift() ?? 0 }),
+  );
   expect(delays).toEqual([50, 150]);
 });
 

@@ -26,10 +26,7 @@ export interface RetryOptions {
  * @throws the signal's reason once it aborts, whatever the action threw then; the action's error where it is not
  * retryable.
  */
-export async function retryForever<T>(
-  action: (signal: AbortSignal) => Promise<T>,
-  options: RetryOptions,
-): Promise<T> {
+export async function retryForever<T>(action: (signal: AbortSignal) => Promise<T>, options: RetryOptions): Promise<T> {
   const { signal, onError, delayMsMin, delayMsMax } = options;
   const clock = options.clock ?? systemClock;
   const random = options.random ?? Math.random;

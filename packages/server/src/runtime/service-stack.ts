@@ -36,11 +36,12 @@ export class ServiceStack {
   }
 
   /**
-   * Stops what was started, in reverse, and goes on past failures; they are logged. When `timeoutMs` is over, the
-   * signal of the parts not yet stopped is aborted. Resolves in any case; all callers share one promise.
+   * Stops what was started, in reverse, and goes on past failures; they are logged. When `limit` (milliseconds, or
+   * the signal that a stack inside another part is given) is over, the signal of the parts not yet stopped is aborted.
+   * Resolves in any case; all callers share one promise.
    */
-  stop(timeoutMs: number): Promise<void> {
-    this.#stopping ??= this.#stopAll(timeoutMs);
+  stop(limit: number | AbortSignal): Promise<void> {
+    this.#stopping ??= this.#stopAll(limit);
     return this.#stopping;
   }
 
@@ -53,11 +54,12 @@ export class ServiceStack {
     }
   }
 
-  async #stopAll(timeoutMs: number): Promise<void> {
+  async #stopAll(limit: number | AbortSignal): Promise<void> {
     const deadline = new AbortController();
-    const timer = setTimeout(() => deadline.abort(), timeoutMs);
+    const timer = typeof limit === "number" ? setTimeout(() => deadline.abort(), limit) : undefined;
+    const signal = typeof limit === "number" ? deadline.signal : limit;
     try {
-      for (const service of this.#begun.toReversed()) await this.#stopOne(service, deadline.signal);
+      for (const service of this.#begun.toReversed()) await this.#stopOne(service, signal);
     } finally {
       clearTimeout(timer);
     }

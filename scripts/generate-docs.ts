@@ -1,0 +1,31 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import { renderConfigExample, renderConfigReference } from "../packages/server/src/config/config-reference.ts";
+import { renderErrorReference } from "./error-reference.ts";
+
+/**
+ * Writes the files that are generated from tables in the code. With `--check`, writes nothing and fails if one is not
+ * as it would be written.
+ */
+const FILES: Readonly<Record<string, () => string>> = {
+  "config.toml.example": renderConfigExample,
+  "docs/configuration.md": renderConfigReference,
+  "docs/errors.md": renderErrorReference,
+};
+
+const root = resolve(import.meta.dirname, "..");
+const isCheck = process.argv.includes("--check");
+const stale: string[] = [];
+for (const [name, render] of Object.entries(FILES)) {
+  const path = resolve(root, name);
+  const current = await readFile(path, "utf8").catch(() => null);
+  if (current === render()) continue;
+  stale.push(name);
+  if (!isCheck) await writeFile(path, render());
+}
+if (isCheck && stale.length > 0) {
+  console.error(`${stale.join(", ")}: not as generated; run: npm run generate`);
+  process.exitCode = 1;
+} else {
+  console.log(stale.length === 0 ? "generated files are up to date" : `written: ${stale.join(", ")}`);
+}
