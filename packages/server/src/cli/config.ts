@@ -1,0 +1,34 @@
+import { Command } from "commander";
+import type { Config } from "../config/config.ts";
+import { renderConfigReference } from "../config/config-reference.ts";
+import { type LoadedConfig, loadConfigWithPlaces } from "../config/load-config.ts";
+import { redactConfig } from "../config/redact-config.ts";
+import type { CommandContext } from "./command-context.ts";
+import { addConfigFlags } from "./config-flags.ts";
+
+/** `emcache config`: check the configuration, or print its reference. */
+export function configCommand({ args, output }: CommandContext): Command {
+  const check = new Command("check").description(
+    "Tell every mistake in the configuration, or show what is in force and where it was set, without passwords.",
+  );
+  const configInput = addConfigFlags(check, args);
+  check.action(() => output.print(renderLoadedConfig(loadConfigWithPlaces(configInput()))));
+  const reference = new Command("reference")
+    .description("Print every option with its type, default and reason, as Markdown.")
+    .action(() => output.print(renderConfigReference()));
+  return new Command("config")
+    .description("Check the configuration, or print its reference.")
+    .addCommand(check)
+    .addCommand(reference);
+}
+
+function renderLoadedConfig({ config, places }: LoadedConfig): string {
+  const written = [...places.values()].toSorted().map((place) => `  ${place}\n`);
+  const origin =
+    written.length === 0 ? "Everything is at its default.\n" : `Set, the rest is at its default:\n${written.join("")}`;
+  return `The configuration is right. In force:\n${renderConfig(redactConfig(config))}\n${origin}`;
+}
+
+function renderConfig(config: Config): string {
+  return JSON.stringify(config, null, 2);
+}

@@ -1,0 +1,111 @@
+import { messageOf } from "../runtime/error-message.ts";
+import type { Logger } from "../runtime/logger.ts";
+import type { Service } from "../runtime/service.ts";
+
+/** What ends a process politely: a service manager's or container's stop, and Ctrl-C. */
+const STOP_SIGNALS = ["SIGTERM", "SIGINT"] as const;
+
+/** How long after the shutdown's time is over its parts may still need to give their work up. */
+const GIVE_UP_MS = 5_000;
+
+/** The whole program as one service. */
+interface RunnableApp extends Service {
+  /** Where the API listens, as a URL; null where this process has no API. */
+  address(): string | null;
+}
+
+interface RunOptions {
+  readonly logger: Logger;
+  readonly shutdownTimeoutMs: number;
+  readonly version: string;
+}
+
+/**
+ * Starts the app and runs it until SIGTERM or SIGINT, then stops it in the time given; a second signal ends at once.
+ * Nothing that goes wrong unnoticed keeps running: an unhandled error stops the app too.
+ *
+ * @returns the exit code, 0 after a stop that was asked for and was clean, else 1.
+ * @throws what `app.start` threw, after the app was stopped.
+ */
+export async function runApp(app: RunnableApp, options: RunOptions): Promise<number> {
+  const { logger, shutdownTimeoutMs, version } = options;
+  /** Resolves when the app is to stop. */
+  const end = Promise.withResolvers<null>();
+  /** Resolves when the process is to end whatever the app still does; to whether the stop was clean. */
+  const forced = Promise.withResolvers<false>();
+  let isEnding = false;
+  let isFatal = false;
+
+  const onStopSignal = (name: NodeJS.Signals): void => {
+    if (isEnding) {
+      logger.warn({ event: "stop_forced", signal: name }, "second signal: ending at once");
+      forced.resolve(false);
+      return;
+    }
+    isEnding = true;
+    logger.info({ event: "stopping", signal: name }, "stopping; a second signal ends at once");
+    end.resolve(null);
+  };
+  const onHangUp = (): void => {
+    logger.info({ event: "signal_ignored", signal: "SIGHUP" }, "SIGHUP changes nothing: restart to read the config");
+  };
+  const onFatal = (error: unknown): void => {
+    logger.fatal({ event: "fatal", err: error }, messageOf(error));
+    isEnding = true;
+    isFatal = true;
+    end.resolve(null);
+  };
+
+  for (const name of STOP_SIGNALS) process.on(name, onStopSignal);
+  process.on("SIGHUP", onHangUp);
+  process.on("uncaughtException", onFatal);
+  process.on("unhandledRejection", onFatal);
+
+  /** Not awaited before a signal is heard: a start may take as long as a database is absent. */
+  const started = app.start().then(
+    () => {
+      if (isEnding) return null;
+      const address = app.address();
+      const place = address === null ? "without an API" : `listening on ${address}`;
+      logger.info({ event: "started", address, version, pid: process.pid }, `EMCache ${version} ${place}`);
+      return null;
+    },
+    (error: unknown) => ({ error }),
+  );
+  const startFailed = started.then((failure) => failure ?? new Promise<never>(() => {}));
+  const outcome = await Promise.race([end.promise, startFailed]);
+  isEnding = true;
+  const isClean = await Promise.race([stopApp(app, logger, shutdownTimeoutMs), forced.promise]);
+
+  for (const name of STOP_SIGNALS) process.off(name, onStopSignal);
+  process.off("SIGHUP", onHangUp);
+  process.off("uncaughtException", onFatal);
+  process.off("unhandledRejection", onFatal);
+  if (outcome !== null) throw outcome.error;
+  return isClean && !isFatal ? 0 : 1;
+}
+
+/** Whether the app stopped in time and without an error. Never throws. */
+async function stopApp(app: Service, logger: Logger, timeoutMs: number): Promise<boolean> {
+  const deadline = new AbortController();
+  const gaveUp = Promise.withResolvers<boolean>();
+  const deadlineTimer = setTimeout(() => deadline.abort(), timeoutMs);
+  const giveUpTimer = setTimeout(() => {
+    logger.error({ event: "stop_gave_up" }, "did not stop in time; ending anyway, the next start recovers");
+    gaveUp.resolve(false);
+  }, timeoutMs + GIVE_UP_MS);
+  const stopped = app.stop(deadline.signal).then(
+    () => {
+      logger.info({ event: "stopped" }, "stopped");
+      return true;
+    },
+    (error: unknown) => {
+      logger.error({ event: "stop_failed", err: error }, messageOf(error));
+      return false;
+    },
+  );
+  const isClean = await Promise.race([stopped, gaveUp.promise]);
+  clearTimeout(deadlineTimer);
+  clearTimeout(giveUpTimer);
+  return isClean;
+}

@@ -1,0 +1,32 @@
+import { Command } from "commander";
+import { createApp } from "../app.ts";
+import { loadConfig } from "../config/load-config.ts";
+import { redactConfig } from "../config/redact-config.ts";
+import { createLogger } from "../runtime/logger.ts";
+import type { CommandContext } from "./command-context.ts";
+import { addConfigFlags } from "./config-flags.ts";
+import { packageVersion } from "./package-version.ts";
+import { runApp } from "./run-app.ts";
+
+/** `emcache serve`: capture, replicate and serve until a signal ends it. */
+export function serveCommand({ args, exitWith }: CommandContext): Command {
+  const command = new Command("serve").description(
+    "Capture the sources, keep the caches and serve the API, until SIGTERM or SIGINT.",
+  );
+  const configInput = addConfigFlags(command, args);
+  return command.action(async () => {
+    const input = configInput();
+    const config = loadConfig(input);
+    const logger = createLogger({ level: config.logging.level });
+    logger.debug({ event: "configured", config: redactConfig(config) }, "configuration in force");
+    if (Object.keys(config.sources).length === 0) {
+      logger.warn(
+        { event: "no_sources" },
+        "no source is configured, so there is nothing to capture; add [sources.NAME] with a uri to config.toml",
+      );
+    }
+    const app = createApp(config, { logger, cwd: input.cwd });
+    const shutdownTimeoutMs = config.server.shutdownTimeoutS * 1_000;
+    exitWith(await runApp(app, { logger, shutdownTimeoutMs, version: packageVersion() }));
+  });
+}
