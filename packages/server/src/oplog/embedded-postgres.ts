@@ -1,0 +1,237 @@
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { chown, lstat, mkdir, readFile, rename, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+import { promisify } from "node:util";
+import { EmcacheError } from "@emcache/protocol";
+import pg from "pg";
+import { messageOf } from "../runtime/error-message.ts";
+import type { Logger } from "../runtime/logger.ts";
+import { sleep } from "../runtime/sleep.ts";
+import { DataDirectoryLock } from "./data-directory-lock.ts";
+import { type EmbeddedBinaries, embeddedBinaries } from "./embedded-binaries.ts";
+import { embeddedSettings } from "./embedded-settings.ts";
+import { clearLeftServer } from "./postmaster-process.ts";
+import { type ServerUser, barredDirectory, serverUser } from "./server-user.ts";
+
+/** Longest path of a Unix socket that every platform takes (macOS: 104 bytes with the end mark). */
+const SOCKET_PATH_BYTES_MAX = 100;
+
+/** The port only names the socket's file; nothing listens on the network. */
+const PORT = 5432;
+
+const LOG_LINES_KEPT = 20;
+
+export interface EmbeddedPostgresOptions {
+  /** The process's data directory; the server's files are in `postgres` below it. */
+  readonly dataDir: string;
+  /** Connections that our own pool may open. */
+  readonly connectionsMax: number;
+  readonly logger: Logger;
+}
+
+/**
+ * A private PostgreSQL server in the data directory, run as a child process and reached through a Unix socket. It stops
+ * with us; one that outlived an earlier process of ours is stopped before the start. One process at a time uses a data
+ * directory: a second one is told so.
+ */
+export class EmbeddedPostgres {
+  readonly #options: EmbeddedPostgresOptions;
+  readonly #dataDir: string;
+  readonly #clusterDir: string;
+  readonly #socketDir: string;
+  #lock: DataDirectoryLock | null = null;
+  #process: ChildProcess | null = null;
+  #exited: Promise<void> = Promise.resolve();
+  #lastLines: string[] = [];
+
+  constructor(options: EmbeddedPostgresOptions) {
+    this.#options = options;
+    this.#dataDir = resolve(options.dataDir);
+    this.#clusterDir = join(this.#dataDir, "postgres");
+    this.#socketDir = socketDirectory(this.#dataDir);
+  }
+
+  /** How to connect; known before the start. */
+  get connection(): { readonly host: string; readonly port: number; readonly user: string; readonly database: string } {
+    return { host: this.#socketDir, port: PORT, user: "postgres", database: "emcache" };
+  }
+
+  /** Resolves when the server process that was started last has ended. */
+  get exited(): Promise<void> {
+    return this.#exited;
+  }
+
+  get isRunning(): boolean {
+    return this.#process !== null;
+  }
+
+  /**
+   * Starts the server unless it runs; the first time, its data directory is made. Resolves when it takes connections
+   * and the database is there. However long recovery after a crash takes: until `signal` aborts.
+   *
+   * @throws embedded_postgres_failed, with the server's last words.
+   */
+  async start(signal: AbortSignal): Promise<void> {
+    if (this.#process !== null) return;
+    try {
+      this.#lock ??= DataDirectoryLock.acquire(this.#dataDir);
+      const user = await serverUser();
+      await this.#requireReachable(user);
+      const binaries = await embeddedBinaries(this.#dataDir, user);
+      await this.#makeSocketDirectory(user);
+      await this.#makeCluster(binaries, user);
+      const left = await clearLeftServer(this.#clusterDir, signal);
+      if (left !== "nothing") {
+        this.#options.logger.warn({ event: "embedded_postgres_left", left }, "an earlier embedded PostgreSQL was cleared");
+      }
+      this.#spawn(binaries, user);
+      await this.#untilConnectable(signal);
+      await this.#makeDatabase();
+    } catch (error) {
+      signal.throwIfAborted();
+      if (error instanceof EmcacheError) throw error;
+      throw this.#failed(messageOf(error), error);
+    }
+  }
+
+  /** Stops the server: in order until `signal` aborts, then at once (its log is replayed at the next start). */
+  async stop(signal: AbortSignal): Promise<void> {
+    const child = this.#process;
+    if (child !== null) {
+      const stopNow = (): void => {
+        child.kill("SIGQUIT");
+      };
+      if (signal.aborted) stopNow();
+      else child.kill("SIGINT");
+      signal.addEventListener("abort", stopNow, { once: true });
+      await this.#exited;
+      signal.removeEventListener("abort", stopNow);
+    }
+    this.#lock?.release();
+    this.#lock = null;
+  }
+
+  async #requireReachable(user: ServerUser | null): Promise<void> {
+    const barred = await barredDirectory(this.#dataDir, user);
+    if (barred === null) return;
+    throw new EmcacheError(
+      "embedded_postgres_failed",
+      user === null
+        ? `the directory ${barred} can't be entered`
+        : `PostgreSQL can't run as root, and its user "postgres" may not enter ${barred}`,
+      { hint: `Set \`data_dir\` to a place outside of it (for example /var/lib/emcache), or run \`chmod o+x ${barred}\`.` },
+    );
+  }
+
+  async #makeSocketDirectory(user: ServerUser | null): Promise<void> {
+    await makePrivateDirectory(this.#socketDir, user);
+    const found = await lstat(this.#socketDir);
+    // Under a shared directory for temporary files another user may have been first.
+    if (!found.isDirectory() || found.uid !== (user?.uid ?? process.getuid?.() ?? found.uid) || (found.mode & 0o077) !== 0) {
+      throw new EmcacheError("embedded_postgres_failed", `${this.#socketDir} belongs to another user`, {
+        hint: "Set `data_dir` to a shorter path, so that the socket can lie inside it.",
+      });
+    }
+  }
+
+  /** Makes the data directory beside its place and renames it, so that a broken-off attempt leaves nothing half made. */
+  async #makeCluster({ initdb, majorVersion }: EmbeddedBinaries, user: ServerUser | null): Promise<void> {
+    const existing = await readFile(join(this.#clusterDir, "PG_VERSION"), "utf8").catch(() => null);
+    if (existing !== null) {
+      if (existing.trim() === majorVersion) return;
+      throw new EmcacheError(
+        "embedded_postgres_failed",
+        `${this.#clusterDir} was made by PostgreSQL ${existing.trim()}; the embedded server is PostgreSQL ${majorVersion}`,
+        {
+          hint: "Install the EMCache version that made it, or move the directory away: everything is then copied anew from the sources.",
+        },
+      );
+    }
+    const fresh = `${this.#clusterDir}.new`;
+    await rm(fresh, { recursive: true, force: true });
+    await makePrivateDirectory(fresh, user);
+    // C: identifiers compare as bytes, whatever this machine's locales are. trust: the socket's directory is the lock.
+    const settings = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"];
+    await promisify(execFile)(initdb, [`--pgdata=${fresh}`, ...settings], { ...user, cwd: fresh });
+    await rename(fresh, this.#clusterDir);
+  }
+
+  #spawn({ postgres }: EmbeddedBinaries, user: ServerUser | null): void {
+    const settings = embeddedSettings(this.#socketDir, this.#options.connectionsMax);
+    const flags = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
+    const child = spawn(postgres, ["-D", this.#clusterDir, "-p", String(PORT), ...flags], {
+      ...user,
+      cwd: this.#clusterDir,
+      // A process group of its own: Ctrl+C in the terminal is for us, who stop it when our work is done.
+      detached: true,
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    this.#lastLines = [];
+    this.#process = child;
+    createInterface({ input: child.stderr }).on("line", (line) => {
+      this.#lastLines = [...this.#lastLines, line].slice(-LOG_LINES_KEPT);
+      // "the database system is starting up", "… shutting down": answers to our own early and late connections.
+      const level = /^(?:LOG|DETAIL|HINT|\s|FATAL: {2}the database system is)/.test(line) ? "debug" : "warn";
+      this.#options.logger[level]({ event: "embedded_postgres_log" }, line);
+    });
+    this.#exited = new Promise((resolveExit) => {
+      const end = (): void => {
+        this.#process = null;
+        resolveExit();
+      };
+      child.once("exit", end);
+      child.once("error", (error) => {
+        this.#lastLines.push(messageOf(error));
+        end();
+      });
+    });
+  }
+
+  async #untilConnectable(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      if (this.#process === null) throw this.#failed("it ended at once");
+      const client = new pg.Client({ ...this.connection, database: "postgres" });
+      client.on("error", () => undefined);
+      try {
+        await client.connect();
+        await client.end();
+        return;
+      } catch {
+        // Not yet: no socket, or it still recovers. Only its end or ours ends the waiting.
+        await client.end().catch(() => undefined);
+      }
+      await sleep(20, signal);
+    }
+  }
+
+  async #makeDatabase(): Promise<void> {
+    const client = new pg.Client({ ...this.connection, database: "postgres" });
+    await client.connect();
+    try {
+      const found = await client.query("SELECT 1 FROM pg_database WHERE datname = 'emcache'");
+      if (found.rowCount === 0) await client.query("CREATE DATABASE emcache");
+    } finally {
+      await client.end();
+    }
+  }
+
+  #failed(words: string, cause?: unknown): EmcacheError {
+    const lines = this.#lastLines.length > 0 ? `; its last words: ${this.#lastLines.join(" | ")}` : "";
+    return new EmcacheError("embedded_postgres_failed", `the embedded PostgreSQL did not start: ${words}${lines}`, { cause });
+  }
+}
+
+/** In the data directory, or where that path is too long for a socket, a directory of its own among the temporary ones. */
+function socketDirectory(dataDir: string): string {
+  const near = join(dataDir, "postgres-socket");
+  if (Buffer.byteLength(join(near, `.s.PGSQL.${PORT}`)) <= SOCKET_PATH_BYTES_MAX) return near;
+  return join(tmpdir(), `emcache-${createHash("sha256").update(dataDir).digest("hex").slice(0, 16)}`);
+}
+
+async function makePrivateDirectory(path: string, user: ServerUser | null): Promise<void> {
+  const made = await mkdir(path, { recursive: true, mode: 0o700 });
+  if (made !== undefined && user !== null) await chown(path, user.uid, user.gid);
+}

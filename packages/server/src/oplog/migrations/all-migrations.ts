@@ -1,0 +1,6 @@
+import { baseTables } from "./0001-base-tables.ts";
+import { sealFunctions } from "./0002-seal-functions.ts";
+import type { Migration } from "./migration.ts";
+
+/** Every step of the schema, in order. */
+export const allMigrations: readonly Migration[] = [baseTables, sealFunctions];
