@@ -58,6 +58,6 @@ function pointAtJavaScript(folder: string): void {
 }
 
 /** npm publishes package.json as it is, without applying `publishConfig.exports`: so it is applied here. */
-function publishedManifest({ devDependencies: _, publishConfig, ...manifest }: PackageJson): object {
+function publishedManifest({ devDependencies: _devDependencies, publishConfig, ...manifest }: PackageJson): object {
   return publishConfig?.exports === undefined ? manifest : { ...manifest, exports: publishConfig.exports };
 }

@@ -6,5 +6,5 @@ export interface CommandContext {
   readonly args: readonly string[];
   readonly output: CommandOutput;
   /** Sets the exit code of a command that ended without throwing. */
-  exitWith(code: number): void;
+  readonly exitWith: (code: number) => void;
 }

@@ -233,8 +233,7 @@ export const SOURCE_OPTIONS = {
 /** What a source may be called: usable in a file name, a URL, and (without regard to case) in an environment variable. */
 export const SOURCE_NAME_PATTERN = /^[A-Za-z][A-Za-z0-9-]*(_[A-Za-z0-9-]+)*$/;
 
-export type OptionKey = keyof typeof OPTIONS;
-export type SourceOptionKey = keyof typeof SOURCE_OPTIONS;
+type OptionKey = keyof typeof OPTIONS;
 
 /** The value of every option, by key. */
 export type OptionValues = { readonly [K in OptionKey]: ReturnType<(typeof OPTIONS)[K]["parse"]> };
