@@ -39,7 +39,7 @@ const LEGACY_SWITCH_AGE_MS_MIN = 10 * 60 * 1000;
 
 /**
  * Writes what a cache file holds at one position into a new single file (no WAL), checked by `integrity_check` and on
- * disk when this returns. The cache's writer goes on meanwhile. Blocks its thread: about 1 s per 200 MB.
+ * disk when this returns. The cache's writer goes on meanwhile. Blocks its thread: about 1 s per 150 MB.
  *
  * @param targetPath Must not exist; removed again where this throws. Give it its listed name afterwards, by a rename.
  * @throws `snapshot_not_ready` where `data` is not whole, `snapshot_damaged` where the check fails, `cache_damaged` or

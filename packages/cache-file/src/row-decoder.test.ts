@@ -37,8 +37,8 @@ describe("compileRowDecoder", () => {
     ["number", "1e400", Infinity],
     ["number", "0.1", 0.1],
     ["number", "9007199254740993", 9007199254740992],
-    ["bool", "true", 1],
-    ["bool", "false", 0],
+    ["bool", "true", 1n],
+    ["bool", "false", 0n],
     ["jsonb", '{"a": [1.0, "]}\\""]}', '{"a": [1.0, "]}\\""]}'],
     ["jsonb", '"text"', '"text"'],
     ["jsonb", "null", null],
@@ -56,7 +56,7 @@ describe("compileRowDecoder", () => {
     expect(decode(type, text)).toBe(value);
   });
 
-  it("refuses a row of another width, in both ways of reading", () => {
+  it("refuses a row of another width", () => {
     expect(() => decode("string", "1, 2")).toThrow("2 values");
     expect(() => decode("any", "1, 2")).toThrow("2 values");
   });
