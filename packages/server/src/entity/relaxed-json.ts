@@ -2,12 +2,10 @@ import { BSON_TYPE } from "./bson-type.ts";
 import { BsonError, cstringEnd, doubleAt, int32At, valueEnd } from "./bson-value.ts";
 import { jsonString } from "./json-string.ts";
 import { decimal128Text, doubleText, int64Text, realText } from "./number-text.ts";
-import { dateMs } from "./plain-text.ts";
+import { dateMs, isoText, YEAR_10000_MS } from "./plain-text.ts";
 
 /** MongoDB nests at most 180 levels; the bound keeps hostile bytes from exhausting the stack. */
 const DEPTH_MAX = 250;
-/** Relaxed Extended JSON writes dates of the years 1970 to 9999 as ISO 8601, others as milliseconds. */
-const ISO_DATE_MS_LIMIT = 253_402_300_800_000;
 
 export interface RelaxedJsonOptions {
   /** Stop once the text is longer than this; it is then an incomplete beginning. */
@@ -36,6 +34,7 @@ class RelaxedJsonWriter {
   }
 
   value(type: number, start: number, end: number, depth: number): void {
+    if (this.text.length > this.#charsMax) throw new TextFull();
     const bytes = this.#bytes;
     switch (type) {
       case BSON_TYPE.string:
@@ -71,7 +70,6 @@ class RelaxedJsonWriter {
       default:
         this.#rareValue(type, start, end, depth);
     }
-    if (this.text.length > this.#charsMax) throw new TextFull();
   }
 
   #rareValue(type: number, start: number, end: number, depth: number): void {
@@ -157,10 +155,11 @@ class RelaxedJsonWriter {
     return this.#integralDoublesPlain ? doubleText(value === 0 ? 0 : value) : realText(value);
   }
 
+  /** The years 1970 to 9999 as ISO 8601 without a fraction of zero, others as milliseconds. */
   #date(start: number): string {
     const ms = dateMs(this.#bytes, start);
-    if (ms === null || ms < 0 || ms >= ISO_DATE_MS_LIMIT) return `{"$numberLong":"${int64Text(this.#bytes, start)}"}`;
-    const text = new Date(ms).toISOString();
+    if (ms === null || ms < 0 || ms >= YEAR_10000_MS) return `{"$numberLong":"${int64Text(this.#bytes, start)}"}`;
+    const text = isoText(ms);
     return ms % 1000 === 0 ? `"${text.slice(0, 19)}Z"` : `"${text}"`;
   }
 
