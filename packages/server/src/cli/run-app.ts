@@ -58,8 +58,8 @@ export async function runApp(app: RunnableApp, options: RunOptions): Promise<num
 
   for (const name of STOP_SIGNALS) process.on(name, onStopSignal);
   process.on("SIGHUP", onHangUp);
+  // A rejection that nobody handles arrives here too: that is Node's default.
   process.on("uncaughtException", onFatal);
-  process.on("unhandledRejection", onFatal);
 
   /** Not awaited before a signal is heard: a start may take as long as a database is absent. */
   const started = app.start().then(
@@ -80,7 +80,6 @@ export async function runApp(app: RunnableApp, options: RunOptions): Promise<num
   for (const name of STOP_SIGNALS) process.off(name, onStopSignal);
   process.off("SIGHUP", onHangUp);
   process.off("uncaughtException", onFatal);
-  process.off("unhandledRejection", onFatal);
   if (outcome !== null) throw outcome.error;
   return isClean && !isFatal ? 0 : 1;
 }

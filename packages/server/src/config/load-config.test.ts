@@ -216,6 +216,10 @@ test.each([
   expect(mistakesOf(toml)).toEqual([expect.stringMatching(expected)]);
 });
 
+test("a syntax error's excerpt of the file is not shown: it may hold a password", () => {
+  expect(mistakesOf('[sources.main]\nuri = "mongodb://u:hunter2@h/x" oops\n').join()).not.toContain("hunter2");
+});
+
 test("a mistake in text of the environment is shown as it was written", () => {
   const env = {
     EMCACHE_SERVER__PORT: "0x50",

@@ -86,9 +86,11 @@ test("an abort ends the wait at once, and hides what the action threw for it", a
   expect(performance.now() - startedAtMs).toBeLessThan(5_000);
 
   const inAction = new AbortController();
+  const delays: number[] = [];
   const action = (): Promise<never> => {
     inAction.abort(new Error("stopping"));
     return Promise.reject(new Error("socket closed"));
   };
-  await expect(retryForever(action, optionsWith({ delays: [], signal: inAction.signal }))).rejects.toThrow("stopping");
+  await expect(retryForever(action, optionsWith({ delays, signal: inAction.signal }))).rejects.toThrow("stopping");
+  expect(delays).toEqual([]);
 });
