@@ -92,11 +92,11 @@ CREATE TABLE emcache.copy (
   updated_at         timestamptz NOT NULL DEFAULT now()
 ) ${hotRow};
 
--- The brackets of each version's newest copy in the log.
+-- Where a cache of a version can begin: at the newest copy that came to its end, else at the one that runs.
 CREATE TABLE emcache.copy_bracket (
-  version        integer PRIMARY KEY,
-  start_position bigint NOT NULL,
-  end_position   bigint                 -- null while the copy runs
+  version                 integer PRIMARY KEY,
+  start_position          bigint NOT NULL,
+  complete_start_position bigint
 );
 
 CREATE TABLE emcache.entity_version (

@@ -111,12 +111,13 @@ BEGIN
       VALUES (p_batch_id, v_first, v_row_count,
         ARRAY(SELECT g::integer FROM json_array_elements_text(p->'versions') AS g), v_tag, v_source, v_epoch,
         coalesce((p->'checkpoint'->>'clusterTime')::bigint, v_before.cluster_time), clock_timestamp());
-    INSERT INTO emcache.copy_bracket AS b (version, start_position, end_position)
-      SELECT g.version, v_first + g.number, NULL
+    INSERT INTO emcache.copy_bracket AS b (version, start_position)
+      SELECT g.version, v_first + g.number
         FROM json_to_recordset(p->'syncStarts') AS g(version integer, number integer)
-      ON CONFLICT (version) DO UPDATE SET start_position = excluded.start_position, end_position = NULL;
-    UPDATE emcache.copy_bracket b SET end_position = v_first + g.number
-      FROM json_to_recordset(p->'syncEnds') AS g(version integer, number integer) WHERE b.version = g.version;
+      ON CONFLICT (version) DO UPDATE SET start_position = excluded.start_position;
+    UPDATE emcache.copy_bracket b SET complete_start_position = b.start_position
+      FROM json_to_recordset(p->'syncEnds') AS g(version integer, number integer)
+      WHERE b.version = g.version AND b.start_position < v_first + g.number;
   END IF;
 
   UPDATE emcache.source_checkpoint SET
