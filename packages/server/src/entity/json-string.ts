@@ -15,16 +15,18 @@ export function utf8Text(bytes: Buffer, start: number, end: number): string {
   return text;
 }
 
+/** Whether the bytes [start, end) are few and all of them ASCII that JSON needs no escape for. */
+export function isPlain(bytes: Buffer, start: number, end: number): boolean {
+  if (end - start > SCANNED_BYTES_MAX) return false;
+  for (let offset = start; offset < end; offset++) {
+    const byte = bytes[offset]!;
+    if (byte < 0x20 || byte === 0x22 || byte === 0x5c || byte > 0x7e) return false;
+  }
+  return true;
+}
+
 /** JSON string, quotes included, of the UTF-8 bytes [start, end). Throws `BsonError` where they are not valid UTF-8. */
 export function jsonString(bytes: Buffer, start: number, end: number): string {
-  if (end - start <= SCANNED_BYTES_MAX) {
-    let offset = start;
-    while (offset < end) {
-      const byte = bytes[offset]!;
-      if (byte < 0x20 || byte === 0x22 || byte === 0x5c || byte > 0x7e) break;
-      offset++;
-    }
-    if (offset === end) return `"${bytes.toString("latin1", start, end)}"`;
-  }
+  if (isPlain(bytes, start, end)) return `"${bytes.toString("latin1", start, end)}"`;
   return JSON.stringify(utf8Text(bytes, start, end));
 }

@@ -1,11 +1,13 @@
 import { BSON_TYPE } from "./bson-type.ts";
 import { BsonError, cstringEnd, doubleAt, int32At, valueEnd } from "./bson-value.ts";
-import { jsonString } from "./json-string.ts";
+import { isPlain, jsonString } from "./json-string.ts";
 import { decimal128Text, doubleText, int64Text, realText } from "./number-text.ts";
 import { dateMs, isoText, YEAR_10000_MS } from "./plain-text.ts";
 
 /** MongoDB nests at most 180 levels; the bound keeps hostile bytes from exhausting the stack. */
 const DEPTH_MAX = 250;
+/** A slice keeps the text that it was cut from alive: not worth it for large values. */
+const SLICED_BYTES_MAX = 65_536;
 
 export interface RelaxedJsonOptions {
   /** Stop once the text is longer than this; it is then an incomplete beginning. */
@@ -22,12 +24,17 @@ class TextFull extends Error {}
 class RelaxedJsonWriter {
   text = "";
   readonly #bytes: Buffer;
+  /** All bytes of the value as characters, so that its many short strings are slices and not calls into native code. */
+  readonly #ascii: string | null;
+  readonly #asciiStart: number;
   readonly #charsMax: number;
   readonly #lossy: boolean;
   readonly #integralDoublesPlain: boolean;
 
-  constructor(bytes: Buffer, options: RelaxedJsonOptions) {
+  constructor(bytes: Buffer, start: number, end: number, options: RelaxedJsonOptions) {
     this.#bytes = bytes;
+    this.#ascii = end - start <= SLICED_BYTES_MAX ? bytes.toString("latin1", start, end) : null;
+    this.#asciiStart = start;
     this.#charsMax = options.charsMax ?? Infinity;
     this.#lossy = options.lossy ?? false;
     this.#integralDoublesPlain = options.integralDoublesPlain ?? false;
@@ -145,6 +152,9 @@ class RelaxedJsonWriter {
   }
 
   #string(start: number, end: number): string {
+    if (this.#ascii !== null && isPlain(this.#bytes, start, end)) {
+      return `"${this.#ascii.slice(start - this.#asciiStart, end - this.#asciiStart)}"`;
+    }
     if (!this.#lossy) return jsonString(this.#bytes, start, end);
     // A sample needs no more than its beginning; 4 bytes a character at most.
     return JSON.stringify(this.#bytes.toString("utf8", start, Math.min(end, start + 4 * this.#charsMax)));
@@ -190,7 +200,7 @@ export function relaxedJson(
   end: number,
   options: RelaxedJsonOptions = {},
 ): string {
-  const writer = new RelaxedJsonWriter(bytes, options);
+  const writer = new RelaxedJsonWriter(bytes, start, end, options);
   try {
     writer.value(type, start, end, 0);
   } catch (error) {
