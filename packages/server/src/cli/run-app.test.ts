@@ -9,7 +9,6 @@ function program(start: string, stop: string): string {
     import { createLogger } from ${JSON.stringify(import.meta.resolve("../runtime/logger.ts"))};
     import { runApp } from ${JSON.stringify(import.meta.resolve("./run-app.ts"))};
     const logger = createLogger({ level: "info" });
-    const keepAlive = setInterval(() => {}, 1_000);
     const app = { name: "app", start: async () => { ${start} }, stop: async (signal) => { ${stop} }, address: () => "http://here" };
     const code = await runApp(app, { logger, shutdownTimeoutMs: 200, version: "1" }).catch((error) => {
       console.error("thrown: " + error.message);

@@ -8,6 +8,9 @@ const STOP_SIGNALS = ["SIGTERM", "SIGINT"] as const;
 /** How long after the shutdown's time is over its parts may still need to give their work up. */
 const GIVE_UP_MS = 5_000;
 
+/** Longest interval of a timer, about 25 days. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
 /** The whole program as one service. */
 interface RunnableApp extends Service {
   /** Where the API listens, as a URL; null where this process has no API. */
@@ -56,6 +59,8 @@ export async function runApp(app: RunnableApp, options: RunOptions): Promise<num
     end.resolve(null);
   };
 
+  // Signals keep no process alive, and the app may have moments without any open handle.
+  const keepAlive = setInterval(() => {}, TIMER_MS_MAX);
   for (const name of STOP_SIGNALS) process.on(name, onStopSignal);
   process.on("SIGHUP", onHangUp);
   // A rejection that nobody handles arrives here too: that is Node's default.
@@ -77,6 +82,7 @@ export async function runApp(app: RunnableApp, options: RunOptions): Promise<num
   isEnding = true;
   const isClean = await Promise.race([stopApp(app, logger, shutdownTimeoutMs), forced.promise]);
 
+  clearInterval(keepAlive);
   for (const name of STOP_SIGNALS) process.off(name, onStopSignal);
   process.off("SIGHUP", onHangUp);
   process.off("uncaughtException", onFatal);
