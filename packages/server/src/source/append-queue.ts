@@ -1,0 +1,125 @@
+import { EmcacheError } from "@emcache/protocol";
+import { retryForever } from "../runtime/retry.ts";
+import type { AppendedBatch, CaptureBatch, CaptureLog, CopyCheckpoint, StreamCheckpoint } from "./capture-log.ts";
+import type { LogRow, Reject } from "./log-row.ts";
+
+/** What one step of the capture wants to be made durable together. */
+export interface AppendUnit {
+  readonly rows: readonly LogRow[];
+  readonly rejects?: readonly Reject[];
+  readonly checkpoint?: StreamCheckpoint;
+  readonly copies?: readonly CopyCheckpoint[];
+  /** Bytes of the rows, about. */
+  readonly sizeBytes: number;
+  /** Gives the unit's share of the memory budget back once it is durable or given up. */
+  readonly release?: () => void;
+}
+
+export interface AppendQueueOptions {
+  readonly log: CaptureLog;
+  /** Told after each append. */
+  readonly onAppended: (batch: CaptureBatch, appended: AppendedBatch) => void;
+  /** Told of each failure that is retried. */
+  readonly onError: (error: unknown, attempt: number, delayMs: number) => void;
+}
+
+/** An append this large is as fast a row as a larger one (5,000 rows of COPY: dependencies.md), and readers see it sooner. */
+const BATCH_ROWS_MAX = 5_000;
+
+/** Rows may be large: a batch is cut by bytes too, so that a reader's page stays small. */
+const BATCH_BYTES_MAX = 8 * 1024 * 1024;
+
+const RETRY_DELAY_MS_MIN = 100;
+const RETRY_DELAY_MS_MAX = 5_000;
+
+/**
+ * The one way into the oplog: units are appended in the order in which they were pushed, as many at once as are
+ * waiting. While one append is under way the next batch gathers, so a slow log makes larger batches by itself. Its
+ * memory is bounded by the budget that its units hold a share of.
+ */
+export class AppendQueue {
+  readonly #options: AppendQueueOptions;
+  #waiting: AppendUnit[] = [];
+  #wake: (() => void) | null = null;
+
+  constructor(options: AppendQueueOptions) {
+    this.#options = options;
+  }
+
+  /** Adds a unit; its rows, rejects, checkpoint and copies become durable in one transaction. */
+  push(unit: AppendUnit): void {
+    this.#waiting.push(unit);
+    this.#wake?.();
+  }
+
+  /**
+   * Appends until `signal` aborts; units that wait then are given up, the checkpoint knows nothing of them.
+   *
+   * @throws lease_lost, or any error of the log that no retry mends.
+   */
+  async run(signal: AbortSignal): Promise<void> {
+    try {
+      for (;;) {
+        await this.#untilWaiting(signal);
+        const units = this.#take();
+        const batch = joinUnits(units);
+        const appended = await retryForever((attempt) => this.#options.log.append(batch, attempt), {
+          signal,
+          onError: this.#options.onError,
+          delayMsMin: RETRY_DELAY_MS_MIN,
+          delayMsMax: RETRY_DELAY_MS_MAX,
+          isRetryable: (error) => error instanceof EmcacheError && error.retryable && error.code !== "lease_lost",
+        });
+        for (const unit of units) unit.release?.();
+        this.#options.onAppended(batch, appended);
+      }
+    } finally {
+      for (const unit of this.#waiting) unit.release?.();
+      this.#waiting = [];
+    }
+  }
+
+  async #untilWaiting(signal: AbortSignal): Promise<void> {
+    while (this.#waiting.length === 0) {
+      signal.throwIfAborted();
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      const onAbort = (): void => reject(signal.reason as Error);
+      signal.addEventListener("abort", onAbort, { once: true });
+      this.#wake = resolve;
+      await promise.finally(() => {
+        this.#wake = null;
+        signal.removeEventListener("abort", onAbort);
+      });
+    }
+  }
+
+  #take(): AppendUnit[] {
+    let rowCount = 0;
+    let sizeBytes = 0;
+    let unitCount = 0;
+    for (const unit of this.#waiting) {
+      const isFull = rowCount + unit.rows.length > BATCH_ROWS_MAX || sizeBytes + unit.sizeBytes > BATCH_BYTES_MAX;
+      if (unitCount > 0 && isFull) break;
+      unitCount++;
+      rowCount += unit.rows.length;
+      sizeBytes += unit.sizeBytes;
+    }
+    return this.#waiting.splice(0, unitCount);
+  }
+}
+
+/** One batch of several units: of each copy and of the stream the latest checkpoint counts. */
+function joinUnits(units: readonly AppendUnit[]): CaptureBatch {
+  const copies = new Map<number, CopyCheckpoint>();
+  let checkpoint: StreamCheckpoint | null = null;
+  for (const unit of units) {
+    if (unit.checkpoint !== undefined) checkpoint = unit.checkpoint;
+    for (const copy of unit.copies ?? []) copies.set(copy.version, copy);
+  }
+  return {
+    rows: units.flatMap((unit) => unit.rows),
+    rejects: units.flatMap((unit) => unit.rejects ?? []),
+    checkpoint,
+    copies: [...copies.values()],
+  };
+}

@@ -1,0 +1,86 @@
+import { BSON, type Document } from "mongodb";
+import type { CursorReply } from "./cursor-reply.ts";
+import type { MongoSource } from "./mongo-source.ts";
+import { RawCursor } from "./raw-cursor.ts";
+
+/** Where a change stream begins. */
+export type StreamStart =
+  | { readonly kind: "now" }
+  /** After this token; `startAfter` also accepts the token of an invalidate event. */
+  | { readonly kind: "resumeAfter" | "startAfter"; readonly token: Uint8Array };
+
+/** A database has no collection of this name; getMores of its aggregations name it. */
+const DATABASE_CURSOR_COLLECTION = "$cmd.aggregate";
+
+/** A stream's batch holds at most this many events; the server's own limit is 16 MiB of them. */
+const BATCH_SIZE = 10_000;
+
+/**
+ * The one change stream of a source, opened on its database and filtered to the wanted collections. Updates come
+ * without their description, so that large ones fit into an event; their documents are looked up.
+ *
+ * MongoDB manual: "Change Streams", "db.watch()", "Resume a Change Stream".
+ */
+export class ChangeStream {
+  /** The collections whose events it delivers. */
+  readonly collections: ReadonlySet<string>;
+  readonly #cursor: RawCursor;
+
+  private constructor(cursor: RawCursor, collections: ReadonlySet<string>) {
+    this.#cursor = cursor;
+    this.collections = collections;
+  }
+
+  /**
+   * Opens the stream; the first reply may already hold events.
+   *
+   * @throws source_history_lost where the start is no longer in the server's oplog, source_unavailable, …
+   */
+  static async open(
+    source: MongoSource,
+    collections: ReadonlySet<string>,
+    start: StreamStart,
+    signal: AbortSignal,
+  ): Promise<{ stream: ChangeStream; first: CursorReply }> {
+    const command = {
+      aggregate: 1,
+      pipeline: pipelineOf(collections, start),
+      cursor: { batchSize: BATCH_SIZE },
+      readConcern: { level: "majority" },
+    };
+    const { cursor, first } = await RawCursor.open(source, DATABASE_CURSOR_COLLECTION, command, signal);
+    return { stream: new ChangeStream(cursor, collections), first };
+  }
+
+  /** Whether the server has closed it: after an invalidate event, or a dropped database that the match hid. */
+  get isClosed(): boolean {
+    return this.#cursor.isExhausted;
+  }
+
+  /** Waits at most `waitMsMax` on the server for events; an empty reply says that there were none. */
+  next(waitMsMax: number, signal: AbortSignal): Promise<CursorReply> {
+    return this.#cursor.getMore({ batchSize: BATCH_SIZE, maxTimeMS: waitMsMax }, signal);
+  }
+
+  close(): Promise<void> {
+    return this.#cursor.close();
+  }
+}
+
+function pipelineOf(collections: ReadonlySet<string>, start: StreamStart): Document[] {
+  const names = [...collections];
+  const position = start.kind === "now" ? {} : { [start.kind]: BSON.deserialize(start.token) };
+  return [
+    { $changeStream: position },
+    {
+      $match: {
+        $or: [
+          { "ns.coll": { $in: names } },
+          { "to.coll": { $in: names } },
+          { operationType: { $in: ["dropDatabase", "invalidate"] } },
+        ],
+      },
+    },
+    { $unset: "updateDescription" },
+  ];
+}

@@ -1,0 +1,236 @@
+import { BSON, type Document } from "mongodb";
+import { EmcacheError } from "@emcache/protocol";
+import type { ByteBudget } from "../runtime/byte-budget.ts";
+import { systemClock } from "../runtime/clock.ts";
+import { retryForever } from "../runtime/retry.ts";
+import type { AppendQueue } from "./append-queue.ts";
+import type { CopyCheckpoint } from "./capture-log.ts";
+import { timestampOf } from "./cluster-time.ts";
+import type { CursorReply } from "./cursor-reply.ts";
+import type { Target } from "./entity-routing.ts";
+import type { MongoSource } from "./mongo-source.ts";
+import { RawCursor } from "./raw-cursor.ts";
+import { findElement, idKeyOf, singleElementDocument } from "./raw-document.ts";
+import { RowBuilder, syncRow } from "./row-builder.ts";
+import type { Horizon, StreamProgress } from "./stream-progress.ts";
+
+/** Documents a chunk: large enough that the round trip is a small part of its time, small enough to pass its `H` soon. */
+const CHUNK_ROWS_MAX = 2_000;
+
+/** Ids that the stream touched; when they are more, the cursor is re-opened and they are forgotten. */
+const TOUCHED_BYTES_MAX = 16 * 1024 * 1024;
+
+/** What a set's entry costs beside its key. */
+const TOUCHED_OVERHEAD_BYTES = 64;
+
+const RETRY_DELAY_MS_MIN = 200;
+const RETRY_DELAY_MS_MAX = 10_000;
+
+export interface CopyRunOptions {
+  readonly source: MongoSource;
+  readonly target: Target;
+  readonly checkpoint: CopyCheckpoint;
+  readonly progress: StreamProgress;
+  readonly queue: AppendQueue;
+  readonly budget: ByteBudget;
+  /** Documents a second at most; 0 for no limit. */
+  readonly rowsPerSMax: number;
+  readonly onError: (error: unknown, attempt: number, delayMs: number) => void;
+}
+
+/** One reply of the copy's cursor that waits until the stream has passed it. */
+interface Chunk {
+  readonly documents: readonly Buffer[];
+  readonly horizon: Horizon;
+  readonly sizeBytes: number;
+  readonly release: () => void;
+}
+
+/**
+ * One full read of a collection, in `_id` order, merged with the stream that runs beside it (architecture, "Copy and
+ * change stream joined without a gap"). A chunk is held until the stream has passed its `H`; documents that the stream
+ * touched since the cursor was opened are struck from it, because the log has newer news of them.
+ *
+ * The stream's loop calls `touch` for each event before it logs the event, and `releasePassed` after each reply.
+ */
+export class CopyRun {
+  readonly #options: CopyRunOptions;
+  #checkpoint: CopyCheckpoint;
+  readonly #chunks: Chunk[] = [];
+  #touched = new Set<string>();
+  #touchedBytes = 0;
+  #isCancelled = false;
+  #onReleased: (() => void) | null = null;
+
+  constructor(options: CopyRunOptions) {
+    this.#options = options;
+    this.#checkpoint = options.checkpoint;
+  }
+
+  get checkpoint(): CopyCheckpoint {
+    return this.#checkpoint;
+  }
+
+  /** An event of this document is about to be logged. */
+  touch(idKey: string): void {
+    if (this.#touched.has(idKey)) return;
+    this.#touched.add(idKey);
+    this.#touchedBytes += idKey.length + TOUCHED_OVERHEAD_BYTES;
+  }
+
+  /** Logs the chunks that the stream has passed, in order. Never waits: their memory is already accounted for. */
+  releasePassed(): void {
+    const { progress } = this.#options;
+    for (let chunk = this.#chunks[0]; chunk !== undefined; chunk = this.#chunks[0]) {
+      if (!progress.hasPassed(chunk.horizon)) break;
+      this.#chunks.shift();
+      this.#log(chunk);
+    }
+    if (this.#chunks.length === 0) this.#onReleased?.();
+  }
+
+  /** Its chunks are no longer wanted; nothing of it is logged from now on. */
+  cancel(): void {
+    this.#isCancelled = true;
+    for (const chunk of this.#chunks.splice(0)) chunk.release();
+    this.#onReleased?.();
+  }
+
+  /** Reads until the collection's end and logs it; errors of the source are retried after the last document logged. */
+  async run(signal: AbortSignal): Promise<void> {
+    try {
+      for (let isWhole = false; !isWhole; ) {
+        isWhole = await retryForever((attempt) => this.#readOn(attempt), {
+          signal,
+          onError: this.#options.onError,
+          delayMsMin: RETRY_DELAY_MS_MIN,
+          delayMsMax: RETRY_DELAY_MS_MAX,
+          isRetryable: (error) => error instanceof EmcacheError && error.retryable,
+        });
+      }
+      if (this.#isCancelled) return;
+      this.#checkpoint = { ...this.#checkpoint, state: "done" };
+      const rows = [syncRow(this.#options.target.version, "sync_end")];
+      this.#options.queue.push({ rows, copies: [this.#checkpoint], sizeBytes: 0 });
+    } finally {
+      this.cancel();
+    }
+  }
+
+  /** Reads from after the last document that was logged; true at the end, false where the cursor must be re-opened. */
+  async #readOn(signal: AbortSignal): Promise<boolean> {
+    const { source, target } = this.#options;
+    // What a broken cursor had read waits for the stream like any chunk; only then may the ids be forgotten.
+    await this.#untilReleased(signal);
+    this.#touched = new Set();
+    this.#touchedBytes = 0;
+    if (this.#checkpoint.rowCountEstimate === 0) {
+      const rowCountEstimate = await source.estimatedCount(target.collection, signal);
+      this.#checkpoint = { ...this.#checkpoint, rowCountEstimate };
+    }
+    const startedAtMs = systemClock.monotonicMs();
+    const startedAtRows = this.#checkpoint.rowCount;
+    let rowCount = startedAtRows;
+    const { cursor, first } = await RawCursor.open(source, target.collection, this.#findCommand(), signal);
+    try {
+      for (let reply = first; ; reply = await cursor.getMore({ batchSize: CHUNK_ROWS_MAX }, signal)) {
+        rowCount += reply.documents.length;
+        await this.#hold(reply, signal);
+        if (cursor.isExhausted) break;
+        if (this.#touchedBytes > TOUCHED_BYTES_MAX) return false;
+        await this.#pace(rowCount - startedAtRows, startedAtMs, signal);
+      }
+      await this.#untilReleased(signal);
+      return true;
+    } finally {
+      await cursor.close();
+    }
+  }
+
+  #findCommand(): Document {
+    const { target, progress } = this.#options;
+    const { lastId } = this.#checkpoint;
+    const after = progress.operationTime;
+    // `min` is an index bound, so it goes on in the order of all BSON types, where `$gt` stays within one type. It
+    // includes its bound: the first document is dropped when it is the last one of before.
+    const from = lastId === null ? {} : { min: { _id: idIn(lastId) }, hint: { _id: 1 } };
+    return {
+      find: target.collection,
+      filter: {},
+      sort: { _id: 1 },
+      ...from,
+      batchSize: CHUNK_ROWS_MAX,
+      noCursorTimeout: false,
+      readConcern: { level: "majority", ...(after === null ? {} : { afterClusterTime: timestampOf(after) }) },
+    };
+  }
+
+  async #hold(reply: CursorReply, signal: AbortSignal): Promise<void> {
+    if (reply.documents.length === 0) return;
+    const horizon = this.#options.progress.horizonOf(reply.operationTime);
+    const release = await this.#options.budget.acquire(reply.sizeBytes, { share: "copy", signal });
+    if (this.#isCancelled) release();
+    else this.#chunks.push({ documents: reply.documents, horizon, sizeBytes: reply.sizeBytes, release });
+  }
+
+  #log(chunk: Chunk): void {
+    const { queue, target } = this.#options;
+    const builder = new RowBuilder("copy");
+    const lastLoggedKey = this.#checkpoint.lastId === null ? null : idKeyOf(asIdDocument(this.#checkpoint.lastId));
+    let readCount = 0;
+    for (const document of chunk.documents) {
+      const idKey = idKeyOf(document);
+      if (idKey !== null && idKey === lastLoggedKey) continue;
+      readCount++;
+      if (idKey === null || !this.#touched.has(idKey)) builder.upsert(target.mapper, document);
+    }
+    const last = chunk.documents.at(-1);
+    const id = last === undefined ? null : findElement(last, "_id");
+    this.#checkpoint = {
+      ...this.#checkpoint,
+      lastId:
+        last === undefined || id === null
+          ? this.#checkpoint.lastId
+          : singleElementDocument("", id.type, last.subarray(id.valueStart, id.valueEnd)),
+      rowCount: this.#checkpoint.rowCount + readCount,
+    };
+    queue.push({
+      rows: builder.rows,
+      rejects: builder.rejects,
+      copies: [this.#checkpoint],
+      sizeBytes: builder.sizeBytes,
+      release: chunk.release,
+    });
+  }
+
+  async #untilReleased(signal: AbortSignal): Promise<void> {
+    if (this.#chunks.length === 0) return;
+    signal.throwIfAborted();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const onAbort = (): void => reject(signal.reason as Error);
+    signal.addEventListener("abort", onAbort, { once: true });
+    this.#onReleased = resolve;
+    await promise.finally(() => {
+      this.#onReleased = null;
+      signal.removeEventListener("abort", onAbort);
+    });
+  }
+
+  async #pace(rowCount: number, startedAtMs: number, signal: AbortSignal): Promise<void> {
+    const { rowsPerSMax } = this.#options;
+    if (rowsPerSMax === 0) return;
+    const aheadMs = (rowCount / rowsPerSMax) * 1000 - (systemClock.monotonicMs() - startedAtMs);
+    if (aheadMs > 0) await systemClock.sleep(aheadMs, signal);
+  }
+}
+
+/** The value in `{"": _id}`, with its exact BSON type. */
+function idIn(lastId: Uint8Array): unknown {
+  return BSON.deserialize(lastId, { promoteValues: false, promoteBuffers: false })[""];
+}
+
+/** `{"": _id}` as `{_id: _id}`. */
+function asIdDocument(lastId: Uint8Array): Buffer {
+  const bytes = Buffer.from(lastId.buffer, lastId.byteOffset, lastId.byteLength);
+  return singleElementDocument("_id", bytes[4] ?? 0, bytes.subarray(6, -1));
+}

@@ -1,0 +1,191 @@
+import { randomUUID } from "node:crypto";
+import type { ByteBudget } from "../runtime/byte-budget.ts";
+import { isAbort, messageOf } from "../runtime/error-message.ts";
+import type { Logger } from "../runtime/logger.ts";
+import type { AppendQueue } from "./append-queue.ts";
+import type { CopyCheckpoint, StreamCheckpoint } from "./capture-log.ts";
+import { CopyRun } from "./copy-run.ts";
+import type { EntityRouting, Target } from "./entity-routing.ts";
+import type { LogRow } from "./log-row.ts";
+import type { MongoSource } from "./mongo-source.ts";
+import { syncRow } from "./row-builder.ts";
+import type { StreamProgress } from "./stream-progress.ts";
+
+/** How gently copies read. */
+export interface CopySettings {
+  /** Copies of one source at a time. */
+  readonly maxConcurrent: number;
+  /** Documents a second of one copy at most; 0 for no limit. */
+  readonly rowsPerSMax: number;
+}
+
+export interface CopySchedulerOptions {
+  readonly source: MongoSource;
+  readonly routing: EntityRouting;
+  readonly progress: StreamProgress;
+  readonly queue: AppendQueue;
+  readonly budget: ByteBudget;
+  readonly settings: CopySettings;
+  readonly logger: Logger;
+  /** A copy failed for good: the run of the source ends with this error. */
+  readonly onFailure: (error: unknown) => void;
+}
+
+interface Active {
+  readonly run: CopyRun;
+  readonly abort: AbortController;
+  readonly ended: Promise<void>;
+}
+
+/**
+ * Which entity versions of a source need a copy, and the copies that run. Every version is copied once; again when
+ * its history was lost, its cache asks for it, or its collection was replaced by another.
+ */
+export class CopyScheduler {
+  readonly #options: CopySchedulerOptions;
+  readonly #checkpoints = new Map<number, CopyCheckpoint>();
+  readonly #active = new Map<number, Active>();
+
+  constructor(options: CopySchedulerOptions) {
+    this.#options = options;
+  }
+
+  /** What the log knows of the copies. */
+  load(copies: readonly CopyCheckpoint[]): void {
+    for (const copy of copies) this.#checkpoints.set(copy.version, copy);
+  }
+
+  get isActive(): boolean {
+    return this.#active.size > 0;
+  }
+
+  /** How far each version's copy is. */
+  states(): ReadonlyMap<number, CopyCheckpoint> {
+    const states = new Map(this.#checkpoints);
+    for (const [version, { run }] of this.#active) states.set(version, run.checkpoint);
+    return states;
+  }
+
+  /** Versions that joined begin their copy, those that left end it. */
+  reconcile(): void {
+    const { routing } = this.#options;
+    for (const version of this.#checkpoints.keys()) {
+      if (routing.target(version) !== null) continue;
+      this.#cancel(version);
+      this.#checkpoints.delete(version);
+    }
+    for (const { version } of routing.targets()) if (!this.#checkpoints.has(version)) this.begin(version);
+  }
+
+  /** A new copy of the version, from the first document on. */
+  begin(version: number): void {
+    if (this.#options.routing.target(version) === null) return;
+    this.#options.queue.push({ rows: [this.#fresh(version)], copies: [this.#checkpointOf(version)], sizeBytes: 0 });
+  }
+
+  /** New copies of all versions, in one append with the checkpoint that they justify. */
+  beginAll(checkpoint: StreamCheckpoint): void {
+    const versions = [...this.#options.routing.targets()].map(({ version }) => version);
+    const rows = versions.map((version) => this.#fresh(version));
+    const copies = versions.map((version) => this.#checkpointOf(version));
+    this.#options.queue.push({ rows, copies, checkpoint, sizeBytes: 0 });
+  }
+
+  /** The collection is gone: its versions become live and empty. */
+  empty(collection: string): void {
+    for (const { version } of this.#options.routing.targetsOf(collection)) {
+      const start = this.#fresh(version);
+      const done: CopyCheckpoint = { ...this.#checkpointOf(version), state: "done" };
+      this.#checkpoints.set(version, done);
+      this.#options.queue.push({ rows: [start, syncRow(version, "sync_end")], copies: [done], sizeBytes: 0 });
+    }
+  }
+
+  /** An event of this document is about to be logged. */
+  touch(collection: string, idKey: string): void {
+    if (this.#active.size === 0) return;
+    for (const { version } of this.#options.routing.targetsOf(collection)) this.#active.get(version)?.run.touch(idKey);
+  }
+
+  /** The stream has come further. */
+  releasePassed(): void {
+    for (const { run } of this.#active.values()) run.releasePassed();
+  }
+
+  /** Starts the copies that are due and whose collections the open stream covers. */
+  startDue(covered: ReadonlySet<string>, signal: AbortSignal): void {
+    for (const target of this.#options.routing.targets()) {
+      if (this.#active.size >= this.#options.settings.maxConcurrent) return;
+      const isDue = this.#checkpoints.get(target.version)?.state === "running" && !this.#active.has(target.version);
+      if (isDue && covered.has(target.collection)) this.#start(target, signal);
+    }
+  }
+
+  /** Ends the running copies; they go on from their checkpoint next time. */
+  async stop(): Promise<void> {
+    const active = [...this.#active.values()];
+    for (const { abort } of active) abort.abort();
+    await Promise.all(active.map(({ ended }) => ended));
+  }
+
+  #start(target: Target, signal: AbortSignal): void {
+    const { source, progress, queue, budget, settings, logger } = this.#options;
+    const { version } = target;
+    const abort = new AbortController();
+    const context = { entity: target.entityName, version, copyId: this.#checkpointOf(version).copyId };
+    logger.info({ event: "copy_started", ...context }, "copying the collection");
+    const run = new CopyRun({
+      source,
+      target,
+      checkpoint: this.#checkpointOf(version),
+      progress,
+      queue,
+      budget,
+      rowsPerSMax: settings.rowsPerSMax,
+      onError: (error, attempt, delayMs) =>
+        logger.warn({ event: "copy_retry", ...context, attempt, delayMs, reason: messageOf(error) }, "copy interrupted"),
+    });
+    const ended = run
+      .run(AbortSignal.any([signal, abort.signal]))
+      .then(() => logger.info({ event: "copy_read", ...context, rows: run.checkpoint.rowCount }, "collection copied"))
+      .catch((error: unknown) => {
+        if (!isAbort(error) && !signal.aborted) this.#options.onFailure(error);
+      })
+      .finally(() => {
+        // A cancelled run has been replaced: what is known of the version is no longer this run's to say.
+        if (this.#active.get(version)?.run !== run) return;
+        this.#checkpoints.set(version, run.checkpoint);
+        this.#active.delete(version);
+      });
+    this.#active.set(version, { run, abort, ended });
+  }
+
+  /** Replaces what is known of the version by a new copy's beginning; returns its first row. */
+  #fresh(version: number): LogRow {
+    this.#cancel(version);
+    const checkpoint: CopyCheckpoint = {
+      copyId: randomUUID(),
+      version,
+      state: "running",
+      lastId: null,
+      rowCount: 0,
+      rowCountEstimate: 0,
+    };
+    this.#checkpoints.set(version, checkpoint);
+    return syncRow(version, "sync_start");
+  }
+
+  #checkpointOf(version: number): CopyCheckpoint {
+    const checkpoint = this.#checkpoints.get(version);
+    if (checkpoint === undefined) throw new RangeError(`version ${version} has no copy`);
+    return checkpoint;
+  }
+
+  #cancel(version: number): void {
+    const active = this.#active.get(version);
+    if (active === undefined) return;
+    this.#active.delete(version);
+    active.run.cancel();
+    active.abort.abort();
+  }
+}

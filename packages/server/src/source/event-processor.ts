@@ -1,0 +1,155 @@
+import type { ByteBudget } from "../runtime/byte-budget.ts";
+import type { AppendQueue } from "./append-queue.ts";
+import type { StreamCheckpoint } from "./capture-log.ts";
+import type { DocumentEvent } from "./change-event.ts";
+import { type ClusterTime, laterOf } from "./cluster-time.ts";
+import type { CopyScheduler } from "./copy-scheduler.ts";
+import { lookUpDocuments } from "./document-lookup.ts";
+import type { EntityRouting } from "./entity-routing.ts";
+import type { LookupHorizons } from "./lookup-horizons.ts";
+import type { MongoSource } from "./mongo-source.ts";
+import { RowBuilder } from "./row-builder.ts";
+import type { StreamProgress } from "./stream-progress.ts";
+
+/** Documents that one look-up asks for at most; fewer where they turn out to be large. */
+const LOOKUP_IDS_MAX = 1_000;
+
+/** All documents of one look-up together; one larger document alone is admitted. */
+const LOOKUP_BYTES_MAX = 32 * 1024 * 1024;
+
+export interface EventProcessorOptions {
+  readonly source: MongoSource;
+  readonly routing: EntityRouting;
+  readonly copies: CopyScheduler;
+  readonly progress: StreamProgress;
+  readonly horizons: LookupHorizons;
+  readonly queue: AppendQueue;
+  readonly budget: ByteBudget;
+}
+
+/** Looked-up states by document name; null is absence. */
+type States = ReadonlyMap<string, Buffer | null>;
+
+/**
+ * Turns document events into rows, so that no row shows an older state of a document than an earlier one
+ * (invariant 4). An update's document is looked up, and so is any event of a document that the log may already show
+ * in a later state. One looked-up state then stands for all of the document's events at hand, in the place of the last.
+ */
+export class EventProcessor {
+  readonly #options: EventProcessorOptions;
+  #lookupIdsMax = LOOKUP_IDS_MAX;
+
+  constructor(options: EventProcessorOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Logs these events, in order, with the checkpoint after the last one. The events of one source transaction are
+   * one call, because the checkpoint must not lie inside it.
+   */
+  async process(events: readonly DocumentEvent[], transaction: string | null, signal: AbortSignal): Promise<void> {
+    let rest = events;
+    while (rest.length > 0) {
+      const take = transaction === null ? this.#prefixLength(rest) : rest.length;
+      const part = rest.slice(0, take);
+      const states = await this.#lookUp(part, signal);
+      if (states === null) continue; // too large: the prefix is shorter now
+      await this.#log(part, states, transaction, signal);
+      rest = rest.slice(take);
+    }
+  }
+
+  /** How many of the events can be handled by one look-up. */
+  #prefixLength(events: readonly DocumentEvent[]): number {
+    const names = new Set<string>();
+    for (const [index, event] of events.entries()) {
+      if (!this.#needsLookup(event)) continue;
+      names.add(nameOf(event));
+      if (names.size > this.#lookupIdsMax) return index;
+    }
+    return events.length;
+  }
+
+  #needsLookup(event: DocumentEvent): boolean {
+    if (event.operation !== "delete" && event.fullDocument === null) return true;
+    const horizon = this.#options.horizons.of(nameOf(event));
+    return horizon !== null && event.clusterTime <= horizon;
+  }
+
+  async #lookUp(events: readonly DocumentEvent[], signal: AbortSignal): Promise<States | null> {
+    const wanted = new Map<string, DocumentEvent>();
+    for (const event of events) if (this.#needsLookup(event)) wanted.set(nameOf(event), event);
+    const states = new Map<string, Buffer | null>();
+    if (wanted.size === 0) return states;
+    const { source, horizons, progress } = this.#options;
+    const eventTime = events.at(-1)?.clusterTime ?? null;
+    const after = laterOf(laterOf(progress.operationTime, eventTime), horizons.greatest());
+    for (const [collection, group] of Map.groupBy(wanted, ([, { collection }]) => collection)) {
+      for (let start = 0; start < group.length; start += this.#lookupIdsMax) {
+        const page = group.slice(start, start + this.#lookupIdsMax);
+        const keys = page.map(([, { documentKey }]) => documentKey);
+        const found = await lookUpDocuments(source, collection, keys, { after, bytesMax: LOOKUP_BYTES_MAX, signal });
+        if (found === null) {
+          this.#lookupIdsMax = Math.max(1, this.#lookupIdsMax >> 3);
+          return null;
+        }
+        for (const [name] of page) states.set(name, found.documents.get(idKeyIn(name, collection)) ?? null);
+        horizons.add(new Set(page.map(([name]) => name)), progress.horizonOf(found.operationTime));
+      }
+    }
+    this.#lookupIdsMax = Math.min(LOOKUP_IDS_MAX, this.#lookupIdsMax * 2);
+    return states;
+  }
+
+  async #log(
+    events: readonly DocumentEvent[],
+    states: States,
+    transaction: string | null,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { copies, progress, horizons, queue, budget } = this.#options;
+    const builder = new RowBuilder("stream", transaction);
+    const lastIndexes = new Map<string, number>();
+    if (states.size > 0) for (const [index, event] of events.entries()) lastIndexes.set(nameOf(event), index);
+    for (const [index, event] of events.entries()) {
+      const state = states.size === 0 ? undefined : states.get(nameOf(event));
+      if (state === undefined) this.#addState(builder, event, event.operation === "delete" ? null : event.fullDocument);
+      else if (lastIndexes.get(nameOf(event)) === index) this.#addState(builder, event, state);
+    }
+    if (transaction !== null) builder.endTransaction();
+    const last = events.at(-1);
+    if (last === undefined) return;
+    const release = await budget.acquire(builder.sizeBytes, { share: "stream", signal });
+    // From here to the end nothing waits: a copy must not release a chunk between the touch and the rows.
+    for (const event of events) copies.touch(event.collection, event.idKey);
+    const { rows, rejects, sizeBytes } = builder;
+    const checkpoint = checkpointOf(last.token, last.clusterTime, horizons);
+    queue.push({ rows, rejects, checkpoint, sizeBytes, release });
+    progress.processed(last.clusterTime);
+  }
+
+  #addState(builder: RowBuilder, event: DocumentEvent, state: Buffer | null): void {
+    for (const { mapper } of this.#options.routing.targetsOf(event.collection)) {
+      if (state === null) builder.delete(mapper, event.documentKey);
+      else builder.upsert(mapper, state);
+    }
+  }
+}
+
+/** The checkpoint after an event or an empty batch. */
+export function checkpointOf(
+  resumeToken: Buffer,
+  clusterTime: ClusterTime | null,
+  horizons: LookupHorizons,
+): StreamCheckpoint {
+  return { resumeToken, clusterTime, lookupHorizon: horizons.greatest() };
+}
+
+/** A document's name within its source: no collection's name holds a NUL. */
+function nameOf(event: DocumentEvent): string {
+  return `${event.collection}\0${event.idKey}`;
+}
+
+function idKeyIn(name: string, collection: string): string {
+  return name.slice(collection.length + 1);
+}

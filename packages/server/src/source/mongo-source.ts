@@ -1,0 +1,136 @@
+import { type ClientSession, type Db, type Document, MongoClient, ReadPreference } from "mongodb";
+import { EmcacheError } from "@emcache/protocol";
+import { abortable } from "../runtime/abortable.ts";
+import { classifyMongoError } from "./mongo-error.ts";
+
+/** Where a source is. */
+export interface MongoSourceOptions {
+  readonly sourceName: string;
+  readonly uri: string;
+  readonly database: string;
+}
+
+/** MongoDB 4.4 (the brief's oldest) speaks wire version 9. */
+const WIRE_VERSION_MIN = 9;
+
+/**
+ * How long a server may be silent before its connection counts as dead. Longer than any answer we ask for: the stream
+ * asks for one within a second, and a scan's first batch may take a collection scan on a server without an index.
+ */
+const SOCKET_TIMEOUT_MS = 120_000;
+
+/** A first answer is wanted quickly, so that `/health` says what is wrong; the caller retries. */
+const SERVER_SELECTION_TIMEOUT_MS = 5_000;
+
+/**
+ * A connection to one source: raw commands on its database, always to the member that can serve a change stream with
+ * majority reads, the primary or one mongos. Throws only errors of the catalogue.
+ */
+export class MongoSource {
+  readonly sourceName: string;
+  readonly databaseName: string;
+  /** Whether mongos answers: an empty batch there says nothing about the other shards. */
+  readonly isSharded: boolean;
+  readonly #client: MongoClient;
+  readonly #database: Db;
+
+  private constructor(options: MongoSourceOptions, client: MongoClient, isSharded: boolean) {
+    this.sourceName = options.sourceName;
+    this.databaseName = options.database;
+    this.isSharded = isSharded;
+    this.#client = client;
+    this.#database = client.db(options.database);
+  }
+
+  /**
+   * Connects and checks that the server can be a source.
+   *
+   * @throws source_unavailable, source_unauthorized, source_unsuitable
+   */
+  static async connect(options: MongoSourceOptions, signal: AbortSignal): Promise<MongoSource> {
+    try {
+      const source = await MongoSource.#open(options, options.uri, signal);
+      const oneMongos = source.isSharded ? withOneHost(options.uri) : options.uri;
+      if (oneMongos === options.uri) return source;
+      await source.close();
+      return await MongoSource.#open(options, oneMongos, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      throw classifyMongoError(error, options.sourceName);
+    }
+  }
+
+  static async #open(options: MongoSourceOptions, uri: string, signal: AbortSignal): Promise<MongoSource> {
+    const client = new MongoClient(uri, {
+      appName: "emcache",
+      readPreference: ReadPreference.primary,
+      // Our own loop re-opens cursors at the right place; the driver's blind retry of a getMore can't.
+      retryReads: false,
+      serverSelectionTimeoutMS: SERVER_SELECTION_TIMEOUT_MS,
+      socketTimeoutMS: SOCKET_TIMEOUT_MS,
+      // One for the stream, one for look-ups, the rest for copies.
+      maxPoolSize: 16,
+    });
+    try {
+      await abortable(client.connect(), signal);
+      const hello = await abortable(client.db("admin").command({ hello: 1 }), signal);
+      return new MongoSource(options, client, checkHello(hello, options.sourceName));
+    } catch (error) {
+      await client.close(true);
+      throw error;
+    }
+  }
+
+  /** A session for a cursor: its getMores must carry the session of the command that opened it. */
+  startSession(): ClientSession {
+    return this.#client.startSession({ causalConsistency: false });
+  }
+
+  /** Runs a cursor command; the reply's documents stay BSON. The promise rejects at once when `signal` aborts. */
+  async rawCommand(command: Document, session: ClientSession, signal: AbortSignal): Promise<Record<string, unknown>> {
+    signal.throwIfAborted();
+    try {
+      return await abortable(this.#database.command(command, { session, raw: true }), signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      throw classifyMongoError(error, this.sourceName);
+    }
+  }
+
+  /** How many documents the collection has, by its metadata; 0 where there is none. */
+  async estimatedCount(collection: string, signal: AbortSignal): Promise<number> {
+    try {
+      return await abortable(this.#database.collection(collection).estimatedDocumentCount(), signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      throw classifyMongoError(error, this.sourceName);
+    }
+  }
+
+  /** Ends every connection; commands under way fail. */
+  async close(): Promise<void> {
+    await this.#client.close(true);
+  }
+}
+
+/** The URI with one of its hosts, by chance: a cursor lives on the mongos that opened it, so one connection uses one. */
+function withOneHost(uri: string): string {
+  const match = /^(mongodb:\/\/(?:[^/?]*@)?)([^/?]+)(.*)$/s.exec(uri);
+  if (match === null) return uri;
+  const [, before = "", hosts = "", after = ""] = match;
+  const seeds = hosts.split(",");
+  return before + (seeds[Math.floor(Math.random() * seeds.length)] ?? hosts) + after;
+}
+
+/** Returns whether mongos answered. */
+function checkHello(hello: Document, sourceName: string): boolean {
+  const isSharded = hello["msg"] === "isdbgrid";
+  if (!isSharded && typeof hello["setName"] !== "string") {
+    throw new EmcacheError("source_unsuitable", `Source ${sourceName} is a standalone server, which has no change streams`);
+  }
+  const wireVersion: unknown = hello["maxWireVersion"];
+  if (typeof wireVersion === "number" && wireVersion < WIRE_VERSION_MIN) {
+    throw new EmcacheError("source_unsuitable", `Source ${sourceName} is older than MongoDB 4.4 (wire version ${wireVersion})`);
+  }
+  return isSharded;
+}

@@ -1,0 +1,71 @@
+import { Long } from "bson";
+import type { ClientSession, Document } from "mongodb";
+import { type CursorReply, parseCursorReply } from "./cursor-reply.ts";
+import type { MongoSource } from "./mongo-source.ts";
+
+/** Closing is a courtesy to the server, which ends idle cursors by itself after ten minutes. */
+const CLOSE_TIMEOUT_MS = 1_000;
+
+/**
+ * A cursor driven by our own commands, because the driver's cursors decode documents or, for change streams, refuse
+ * `raw: true`; this one hands out whole replies with `operationTime` and `postBatchResumeToken`. Its getMores carry
+ * the session of the opening command, which servers require.
+ */
+export class RawCursor {
+  readonly #source: MongoSource;
+  readonly #session: ClientSession;
+  readonly #collection: string;
+  #cursorId = Long.ZERO;
+
+  private constructor(source: MongoSource, session: ClientSession, collection: string) {
+    this.#source = source;
+    this.#session = session;
+    this.#collection = collection;
+  }
+
+  /**
+   * Runs `command` (`find` or `aggregate`) and returns the cursor with the first reply. `collection` is what its
+   * getMores name: the collection, or `$cmd.aggregate` for an aggregation on the database.
+   */
+  static async open(
+    source: MongoSource,
+    collection: string,
+    command: Document,
+    signal: AbortSignal,
+  ): Promise<{ cursor: RawCursor; first: CursorReply }> {
+    const cursor = new RawCursor(source, source.startSession(), collection);
+    try {
+      const first = parseCursorReply(await source.rawCommand(command, cursor.#session, signal));
+      cursor.#cursorId = first.cursorId;
+      return { cursor, first };
+    } catch (error) {
+      await cursor.#session.endSession();
+      throw error;
+    }
+  }
+
+  /** Whether the server has ended it: there is no further reply. */
+  get isExhausted(): boolean {
+    return this.#cursorId.isZero();
+  }
+
+  /** The next reply. One call at a time. */
+  async getMore(options: { batchSize?: number; maxTimeMS?: number }, signal: AbortSignal): Promise<CursorReply> {
+    const command = { getMore: this.#cursorId, collection: this.#collection, ...options };
+    const reply = parseCursorReply(await this.#source.rawCommand(command, this.#session, signal));
+    this.#cursorId = reply.cursorId;
+    return reply;
+  }
+
+  /** Ends it here and, within a second, on the server; never throws. */
+  async close(): Promise<void> {
+    if (!this.isExhausted) {
+      const command = { killCursors: this.#collection, cursors: [this.#cursorId] };
+      this.#cursorId = Long.ZERO;
+      await this.#source
+        .rawCommand(command, this.#session, AbortSignal.timeout(CLOSE_TIMEOUT_MS))
+        .catch(() => "the server ends it by itself");
+    }
+    await this.#session.endSession().catch(() => "the session ends by itself");
+  }
+}

@@ -1,0 +1,179 @@
+import { EmcacheError } from "@emcache/protocol";
+import type { Entity } from "@emcache/protocol";
+import { abortable } from "../runtime/abortable.ts";
+import type { ByteBudget } from "../runtime/byte-budget.ts";
+import { type Clock, systemClock } from "../runtime/clock.ts";
+import type { ComponentHealth } from "../runtime/component-health.ts";
+import { isAbort, messageOf } from "../runtime/error-message.ts";
+import type { Logger } from "../runtime/logger.ts";
+import { retryForever } from "../runtime/retry.ts";
+import type { Service } from "../runtime/service.ts";
+import { AppendQueue } from "./append-queue.ts";
+import type { AppendedBatch, CaptureBatch, CaptureLog, CopyCheckpoint } from "./capture-log.ts";
+import { CopyScheduler, type CopySettings } from "./copy-scheduler.ts";
+import { EntityRouting } from "./entity-routing.ts";
+import { MongoSource, type MongoSourceOptions } from "./mongo-source.ts";
+import { StreamCapture } from "./stream-capture.ts";
+import { StreamProgress } from "./stream-progress.ts";
+
+/** The right to capture a source, held by one process at a time. */
+export interface CaptureTurn {
+  readonly log: CaptureLog;
+  /** Aborts when another process has taken the source over. */
+  readonly lost: AbortSignal;
+  /** Hands the source over at once. */
+  release(): Promise<void>;
+}
+
+/** The entities of a source, as the registry knows them now. */
+export interface CapturedEntities {
+  list(): readonly Entity[];
+  onChange(listener: () => void): () => void;
+}
+
+export interface SourceServiceOptions {
+  readonly mongo: MongoSourceOptions;
+  /** Waits until this process may capture the source. */
+  readonly takeTurn: (signal: AbortSignal) => Promise<CaptureTurn>;
+  readonly entities: CapturedEntities;
+  readonly budget: ByteBudget;
+  readonly copySettings: CopySettings;
+  readonly health: ComponentHealth;
+  readonly logger: Logger;
+  readonly onAppended: (batch: CaptureBatch, appended: AppendedBatch) => void;
+  readonly clock?: Clock;
+}
+
+/** How the capture of a source is, for the API. */
+export interface CaptureStatus {
+  /** Milliseconds since the capture last knew that it had everything of its source; null where it does not run here. */
+  readonly lagMs: number | null;
+  readonly copies: ReadonlyMap<number, CopyCheckpoint>;
+}
+
+const RETRY_DELAY_MS_MIN = 200;
+const RETRY_DELAY_MS_MAX = 10_000;
+
+/** Captures one source whenever it is this process's turn, and comes back from every failure. */
+export class SourceService implements Service {
+  readonly name: string;
+  readonly #options: SourceServiceOptions;
+  readonly #stop = new AbortController();
+  #running: Promise<void> | null = null;
+  #capture: { readonly stream: StreamCapture; readonly copies: CopyScheduler } | null = null;
+
+  constructor(options: SourceServiceOptions) {
+    this.#options = options;
+    this.name = `source.${options.mongo.sourceName}`;
+  }
+
+  async start(): Promise<void> {
+    this.#running = this.#run(this.#stop.signal);
+  }
+
+  async stop(signal: AbortSignal): Promise<void> {
+    this.#stop.abort();
+    if (this.#running !== null) await abortable(this.#running, signal).catch(() => "given up");
+    this.#options.health.stopped();
+  }
+
+  status(): CaptureStatus {
+    return { lagMs: this.#capture?.stream.lagMs ?? null, copies: this.#capture?.copies.states() ?? new Map() };
+  }
+
+  /** The version's cache can't be built from the log: its collection is copied again. */
+  requestCopy(version: number): void {
+    this.#capture?.copies.begin(version);
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    const { health, logger } = this.#options;
+    try {
+      for (;;) {
+        await retryForever((attempt) => this.#takeTurn(attempt), {
+          signal,
+          delayMsMin: RETRY_DELAY_MS_MIN,
+          delayMsMax: RETRY_DELAY_MS_MAX,
+          onError: (error, attempt, delayMs) => {
+            health.degraded(error);
+            const context = { service: this.name, attempt, delayMs, reason: messageOf(error) };
+            logger.warn({ event: "capture_interrupted", ...context }, "capture interrupted");
+          },
+        });
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+  }
+
+  async #takeTurn(signal: AbortSignal): Promise<void> {
+    const turn = await this.#options.takeTurn(signal);
+    try {
+      const source = await MongoSource.connect(this.#options.mongo, signal);
+      try {
+        await this.#captureWith(source, turn, signal);
+      } finally {
+        await source.close();
+      }
+    } finally {
+      await turn.release();
+    }
+  }
+
+  /** Captures until the turn is lost, the process stops or a part fails; the other parts are stopped then. */
+  async #captureWith(source: MongoSource, turn: CaptureTurn, outer: AbortSignal): Promise<void> {
+    const { entities, budget, copySettings, health, logger, onAppended } = this.#options;
+    const part = new AbortController();
+    const signal = AbortSignal.any([outer, turn.lost, part.signal]);
+    const start = await turn.log.load(signal);
+    const progress = new StreamProgress(source.isSharded);
+    const routing = new EntityRouting();
+    const queue = new AppendQueue({
+      log: turn.log,
+      onAppended,
+      onError: (error, attempt, delayMs) =>
+        logger.warn({ event: "append_retry", source: source.sourceName, attempt, delayMs, reason: messageOf(error) }, "append failed"),
+    });
+    let failure: unknown = null;
+    const fail = (error: unknown): void => {
+      failure ??= error;
+      part.abort();
+    };
+    const copies = new CopyScheduler({ source, routing, progress, queue, budget, settings: copySettings, logger, onFailure: fail });
+    copies.load(start.copies);
+    let isStale = true;
+    const unsubscribe = entities.onChange(() => (isStale = true));
+    const refreshRouting = (): void => {
+      if (!isStale) return;
+      isStale = false;
+      routing.update(entities.list());
+      // Without a checkpoint the first opening begins every copy together with it.
+      if (stream.hasHistory) copies.reconcile();
+    };
+    const clock = this.#options.clock ?? systemClock;
+    const stream = new StreamCapture({
+      source,
+      checkpoint: start.checkpoint,
+      routing,
+      copies,
+      progress,
+      queue,
+      budget,
+      health,
+      logger,
+      clock,
+      refreshRouting,
+    });
+    this.#capture = { stream, copies };
+    try {
+      await Promise.all([queue.run(signal), stream.run(signal)].map((running) => running.catch(fail)));
+    } finally {
+      unsubscribe();
+      this.#capture = null;
+      await copies.stop();
+    }
+    outer.throwIfAborted();
+    if (turn.lost.aborted) throw new EmcacheError("lease_lost", `Source ${source.sourceName} is captured by another process now`);
+    if (failure !== null && !isAbort(failure)) throw failure;
+  }
+}
