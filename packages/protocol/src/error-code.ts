@@ -33,6 +33,24 @@ export const ERROR_CATALOGUE = {
     hint: "See `/docs` for the routes.",
     retryable: false,
   },
+  method_not_allowed: {
+    status: 405,
+    title: "The route does not have this method",
+    hint: "The header `allow` lists the methods that it has.",
+    retryable: false,
+  },
+  content_type_unsupported: {
+    status: 415,
+    title: "The body is of a type that the route does not take",
+    hint: "Send JSON with `content-type: application/json`.",
+    retryable: false,
+  },
+  listen_failed: {
+    status: 503,
+    title: "The API can't listen on its address",
+    hint: "Choose another `server.port`, or stop the program that holds it.",
+    retryable: false,
+  },
   entity_invalid: {
     status: 400,
     title: "The entity definition has mistakes",
