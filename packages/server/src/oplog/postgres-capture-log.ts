@@ -17,9 +17,9 @@ import { isServerAnswer, sqlStateOf, toEmcacheError } from "./postgres-error.ts"
 import { fromStoredText } from "./stored-text.ts";
 import { withClient } from "./with-client.ts";
 
-/** Up to here one message with the rows as literals is faster than the three round trips of a COPY (measured). */
-const LITERAL_ROWS_MAX = 300;
-const LITERAL_LENGTH_MAX = 256 * 1024;
+/** Up to here one message with the rows as literals beats the three round trips of a COPY; above it parsing costs more. */
+const LITERAL_ROWS_MAX = 50;
+const LITERAL_LENGTH_MAX = 64 * 1024;
 
 /** Longest silence of the server in an append; then its connection is cut and the outcome looked up. */
 const APPEND_TIMEOUT_MS = 60_000;
@@ -44,6 +44,8 @@ export interface PostgresCaptureLogOptions {
   readonly onCommit: (head: number) => void;
   /** Told when an append changed which version of an entity is live. */
   readonly onRegistryChange: () => void;
+  /** Told when the log refused because another process has the lease. */
+  readonly onLeaseLost: () => void;
 }
 
 /**
@@ -163,6 +165,7 @@ export class PostgresCaptureLog implements CaptureLog {
   }
 
   #leaseLost(cause: unknown): EmcacheError {
+    this.#options.onLeaseLost();
     return new EmcacheError("lease_lost", `another process captures source "${this.sourceName}" now`, { cause });
   }
 }
