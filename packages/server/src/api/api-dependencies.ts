@@ -1,0 +1,176 @@
+import type { Entity, EntityDefinition, Operation, Origin, SnapshotManifest } from "@emcache/protocol";
+import type { Logger } from "../runtime/logger.ts";
+import type { ComponentState } from "../runtime/service.ts";
+
+/** One version of an entity and what it is now. */
+export interface RegisteredEntity {
+  readonly entity: Entity;
+  readonly state: "pending" | "live" | "retired";
+}
+
+/** The versions of one name: the served one, and the one that is being copied for the first time. */
+export interface EntityVersions {
+  readonly live: RegisteredEntity | null;
+  readonly pending: RegisteredEntity | null;
+}
+
+/** The registry as the API sees it: reads are answered from memory, so they go on while PostgreSQL is away. */
+export interface EntityRegistryPort {
+  /** All versions that are not retired. */
+  list(): readonly RegisteredEntity[];
+  get(name: string): EntityVersions | null;
+  /** @throws EmcacheError `entity_exists`, `postgres_unavailable` */
+  create(definition: EntityDefinition): Promise<RegisteredEntity>;
+  /** @throws EmcacheError `entity_not_found`, `postgres_unavailable` */
+  update(name: string, definition: EntityDefinition): Promise<RegisteredEntity>;
+  /** Whether there was such an entity. */
+  delete(name: string): Promise<boolean>;
+  refresh(): Promise<void>;
+}
+
+/** One row of the oplog, as a page holds it. */
+export interface OplogRow {
+  readonly position: number;
+  readonly version: number;
+  readonly operation: Operation;
+  readonly docId: string;
+  readonly idType: number;
+  readonly origin: Origin;
+  readonly transaction: string | null;
+  readonly transactionEnd: boolean;
+  /** JSON text of an array, as it is stored; it goes into the answer unparsed. */
+  readonly data: string | null;
+  readonly createdAt: string;
+}
+
+/** What one read of the oplog found. */
+export interface OplogPage {
+  readonly logId: string;
+  readonly floor: number;
+  readonly head: number;
+  readonly rows: readonly OplogRow[];
+  /** Everything up to here, inclusive, was looked at. */
+  readonly position: number;
+  /** Tag of the batch that holds `position`. */
+  readonly tag: string;
+  /** Tag of the batch that holds the position that was asked for; null where the log doesn't know it. */
+  readonly tagAtFrom: string | null;
+}
+
+/** What one read of the oplog asks for. */
+export interface OplogPageRequest {
+  readonly after: number;
+  readonly limit: number;
+  readonly versions: number[];
+  readonly signal: AbortSignal;
+}
+
+/** The oplog as the API reads it. */
+export interface OplogReaderPort {
+  /** @throws EmcacheError `position_too_old`, `oplog_hole`, `postgres_unavailable` */
+  page(request: OplogPageRequest): Promise<OplogPage>;
+  head(): Promise<{ readonly logId: string; readonly head: number; readonly floor: number }>;
+}
+
+/** An error as it is shown beside an entity. */
+export interface ShownError {
+  readonly code: string;
+  readonly detail: string;
+  readonly hint: string;
+}
+
+/** How the local cache of one entity version is. */
+export interface CacheStatusShown {
+  /** `sync` while a copy fills the table that will replace the served one. */
+  readonly mode: "sync" | "live";
+  readonly rows: number;
+  readonly position: number;
+  readonly lagEntries: number;
+  readonly lastError: ShownError | null;
+  readonly sizeBytes: number;
+  /** When rows were last applied: milliseconds since 1970; 0 if never. */
+  readonly appliedAt: number;
+}
+
+/** The caches of this process. */
+export interface CachesPort {
+  statuses(): ReadonlyMap<number, CacheStatusShown>;
+}
+
+/** A value or a document that could not be mapped. */
+export interface RejectShown {
+  readonly docId: string;
+  readonly column: string | null;
+  readonly reason: string;
+  readonly sample: string;
+}
+
+/** Where rejects are kept. */
+export interface RejectsPort {
+  count(versions: number[]): Promise<ReadonlyMap<number, number>>;
+  list(version: number, limit: number): Promise<readonly RejectShown[]>;
+}
+
+/** How the capture of one source is. */
+export interface CaptureStatus {
+  /** How far the newest captured change is behind the source; null if unknown or captured by another process. */
+  readonly lagMs: number | null;
+  /** Why it doesn't go on at the moment; null where it does. */
+  readonly error: ShownError | null;
+}
+
+/** The capturing side of this process. */
+export interface CapturesPort {
+  /** Null for a source that this process doesn't capture. */
+  captureStatus(sourceName: string): CaptureStatus | null;
+  /** How far the copy of this version is; null where none is running. */
+  copyProgress(version: number): { readonly rowCount: number; readonly rowCountEstimate: number } | null;
+}
+
+/** A snapshot and its file on this machine. */
+export interface SnapshotFile {
+  readonly manifest: SnapshotManifest;
+  readonly path: string;
+}
+
+/** How a file's bytes are sent: `identity` as they are. */
+export type ContentCoding = "identity" | "gzip" | "zstd";
+
+/** The snapshots of this process. */
+export interface SnapshotsPort {
+  /** @throws EmcacheError `entity_not_found`, `snapshot_not_ready`, `snapshot_damaged` */
+  create(entityName: string, signal: AbortSignal): Promise<SnapshotManifest>;
+  /** The newest verified one of the live version. */
+  newest(entityName: string): Promise<SnapshotFile | null>;
+  list(entityName?: string): Promise<readonly SnapshotManifest[]>;
+  /**
+   * The file that EMCache's earlier Go client starts from: no view, stamped for its way of replaying, in mode `sync`
+   * while the entity's first copy is running.
+   * @throws EmcacheError `snapshot_not_ready`
+   */
+  legacyFile(entityName: string, coding: ContentCoding, signal: AbortSignal): Promise<string>;
+}
+
+/** The health of the process's parts, by name. */
+export interface HealthPort {
+  states(): Readonly<Record<string, ComponentState>>;
+}
+
+/** Everything that the API answers from. */
+export interface ApiDependencies {
+  readonly host: string;
+  /** 0 lets the system choose; see `ApiServer.address`. */
+  readonly port: number;
+  readonly logger: Logger;
+  /** Names of the configured sources, for the validation of entities. */
+  readonly sourceNames: readonly string[];
+  readonly registry: EntityRegistryPort;
+  readonly oplog: OplogReaderPort;
+  readonly caches: CachesPort;
+  readonly rejects: RejectsPort;
+  readonly captures: CapturesPort;
+  readonly snapshots: SnapshotsPort;
+  readonly health: HealthPort;
+  /** Checks a request body and returns the definition. @throws EmcacheError `entity_invalid` with every mistake */
+  readonly validateEntity: (body: unknown, context: { readonly sourceNames: readonly string[] }) => EntityDefinition;
+}

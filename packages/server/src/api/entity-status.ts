@@ -1,0 +1,115 @@
+import type { Entity } from "@emcache/protocol";
+import type {
+  ApiDependencies,
+  CacheStatusShown,
+  EntityVersions,
+  RegisteredEntity,
+  ShownError,
+} from "./api-dependencies.ts";
+import { namedVersion } from "./named-version.ts";
+
+/** What the state of an entity is computed from. */
+export type StatusDependencies = Pick<ApiDependencies, "caches" | "captures" | "sourceNames">;
+
+/**
+ * How an entity is, as one word. `copying`: its first copy is running or about to, nothing is served yet. `live`: it
+ * is served (also while it is copied anew). `failed`: nothing is served and its copy can't go on; `reason` says why.
+ */
+export type EntityState = "copying" | "live" | "failed";
+
+/** One version of an entity, with how it is now. */
+export interface VersionStatus extends Entity {
+  readonly state: EntityState;
+  /** How much of a running copy is done, 0 to 100; null where none is running or the collection's size is unknown. */
+  readonly percent: number | null;
+  /** Why the state is `failed`; null otherwise. */
+  readonly reason: string | null;
+  /** Rows in the cache; while the first copy runs, rows that it has read. Null where this process has no cache of it. */
+  readonly rows: number | null;
+  /** The cache holds everything up to this position of the oplog; null where this process has no cache of it. */
+  readonly position: number | null;
+  /** How far the cache may be behind the source; null if unknown. */
+  readonly lag_ms: number | null;
+  /** Entries of the oplog that the cache hasn't applied yet. */
+  readonly lag_entries: number | null;
+  /** Size of the cache file. */
+  readonly size_bytes: number | null;
+  /** The last error of the source or of the cache that still holds; null where all is well. */
+  readonly last_error: ShownError | null;
+  /** Values and documents that could not be mapped; null while PostgreSQL is away. */
+  readonly rejects: number | null;
+}
+
+/** An entity as `GET /api/entities/{name}` shows it: its served version, and the one that will replace it. */
+export interface EntityStatus extends VersionStatus {
+  /** The changed version that is being copied beside the served one; null where there is none. */
+  readonly pending: VersionStatus | null;
+}
+
+/** @param rejects number of rejects of each version; null if unknown */
+export function entityStatus(
+  versions: EntityVersions,
+  dependencies: StatusDependencies,
+  rejects: ReadonlyMap<number, number> | null,
+): EntityStatus | null {
+  const named = namedVersion(versions);
+  if (named === null) return null;
+  const replacing = versions.live === null ? null : versions.pending;
+  return {
+    ...versionStatus(named, dependencies, rejects),
+    pending: replacing === null ? null : versionStatus(replacing, dependencies, rejects),
+  };
+}
+
+function versionStatus(
+  { entity, state }: RegisteredEntity,
+  { caches, captures, sourceNames }: StatusDependencies,
+  rejects: ReadonlyMap<number, number> | null,
+): VersionStatus {
+  const cache = caches.statuses().get(entity.id) ?? null;
+  const capture = captures.captureStatus(entity.client);
+  const copy = captures.copyProgress(entity.id);
+  const sourceError = sourceNames.includes(entity.client) ? (capture?.error ?? null) : unknownSource(entity.client);
+  const lastError = cache?.lastError ?? sourceError;
+  const isServed = state === "live";
+  const shownState = isServed ? "live" : lastError === null ? "copying" : "failed";
+  return {
+    ...entityOnly(entity),
+    state: shownState,
+    percent: copy === null ? null : percentOf(copy.rowCount, copy.rowCountEstimate),
+    reason: shownState === "failed" ? (lastError?.detail ?? null) : null,
+    rows: !isServed && copy !== null ? copy.rowCount : (cache?.rows ?? null),
+    position: cache?.position ?? null,
+    lag_ms: lagMs(cache, capture?.lagMs ?? null),
+    lag_entries: cache?.lagEntries ?? null,
+    size_bytes: cache?.sizeBytes ?? null,
+    last_error: lastError,
+    rejects: rejects === null ? null : (rejects.get(entity.id) ?? 0),
+  };
+}
+
+/** The registered definition alone, in the order in which the brief writes it. */
+export function entityOnly({ id, name, client, source, shape, created_at }: Entity): Entity {
+  return { id, name, client, source, shape, created_at };
+}
+
+function unknownSource(name: string): ShownError {
+  return {
+    code: "config_invalid",
+    detail: `The entity's client ${JSON.stringify(name)} is not a configured source`,
+    hint: `Add [sources.${name}] to the configuration, or delete the entity.`,
+  };
+}
+
+/** A collection that grows while it is copied has more rows than were counted at first: 100 is kept for the end. */
+function percentOf(rowCount: number, rowCountEstimate: number): number | null {
+  if (rowCountEstimate <= 0) return null;
+  return Math.min(Math.floor((rowCount / rowCountEstimate) * 1000) / 10, 99.9);
+}
+
+/** The source's lag plus the time since the cache last applied rows, if it has rows to apply. */
+function lagMs(cache: CacheStatusShown | null, sourceLagMs: number | null): number | null {
+  if (cache === null || sourceLagMs === null) return null;
+  const waitingMs = cache.lagEntries > 0 && cache.appliedAt > 0 ? Math.max(Date.now() - cache.appliedAt, 0) : 0;
+  return Math.round(sourceLagMs + waitingMs);
+}

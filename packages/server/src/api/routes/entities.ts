@@ -1,0 +1,105 @@
+import { EmcacheError } from "@emcache/protocol";
+import { Type } from "typebox";
+import type { ApiDependencies, EntityVersions } from "../api-dependencies.ts";
+import type { ApiInstance } from "../api-instance.ts";
+import { type EntityStatus, entityStatus } from "../entity-status.ts";
+import { entityNotFound, requireNamedVersion } from "../named-version.ts";
+import { rejectCounts } from "../reject-counts.ts";
+import { EntityDefinitionSchema, EntityNameParams } from "../schemas.ts";
+
+type Dependencies = Pick<
+  ApiDependencies,
+  "registry" | "caches" | "captures" | "rejects" | "sourceNames" | "validateEntity"
+>;
+
+/** Shown rejects at most. */
+const REJECTS_MAX = 1000;
+const RejectsQuery = Type.Object({
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: REJECTS_MAX, default: 100 })),
+});
+
+/** `/api/entities`: create, list, look at, change, delete. Reads are answered from memory. */
+export function addEntityRoutes(app: ApiInstance, dependencies: Dependencies): void {
+  addReadRoutes(app, dependencies);
+  addWriteRoutes(app, dependencies);
+}
+
+function addReadRoutes(app: ApiInstance, dependencies: Dependencies): void {
+  const { registry, rejects } = dependencies;
+  app.get("/api/entities", { schema: { summary: "All entities, each with its state" } }, async () => {
+    const names = [...new Set(registry.list().map(({ entity }) => entity.name))].sort();
+    const versions = names.map((name) => registry.get(name)).filter((found) => found !== null);
+    return statusesOf(versions, dependencies);
+  });
+
+  const schema = { summary: "One entity with its state", params: EntityNameParams };
+  app.get("/api/entities/:name", { schema }, async ({ params }) => statusOf(params.name, dependencies));
+
+  const rejectsSchema = {
+    summary: "Values and documents that could not be mapped",
+    params: EntityNameParams,
+    querystring: RejectsQuery,
+  };
+  app.get("/api/entities/:name/rejects", { schema: rejectsSchema }, async ({ params, query }) => {
+    const { entity } = requireNamedVersion(registry, params.name);
+    const found = await rejects.list(entity.id, query.limit ?? 100);
+    return found.map(({ docId, column, reason, sample }) => ({ doc_id: docId, column, reason, sample }));
+  });
+}
+
+function addWriteRoutes(app: ApiInstance, dependencies: Dependencies): void {
+  const { registry, sourceNames, validateEntity } = dependencies;
+  // The body is checked by validateEntity, which knows more than a schema can say; the schema is documentation.
+  const attached = { attachValidation: true };
+
+  const createSchema = { summary: "Creates an entity; its copy begins at once", body: EntityDefinitionSchema };
+  app.post("/api/entities", { ...attached, schema: createSchema }, async ({ body }, reply) => {
+    const definition = validateEntity(body, { sourceNames });
+    await registry.create(definition);
+    reply.code(201).header("location", `/api/entities/${definition.name}`);
+    return statusOf(definition.name, dependencies);
+  });
+
+  const putSchema = {
+    summary: "Changes an entity: a new version is copied beside the served one, and replaces it once it is whole",
+    params: EntityNameParams,
+    body: EntityDefinitionSchema,
+  };
+  app.put("/api/entities/:name", { ...attached, schema: putSchema }, async ({ params, body }) => {
+    requireNamedVersion(registry, params.name);
+    const definition = validateEntity(withName(body, params.name), { sourceNames });
+    await registry.update(params.name, definition);
+    return statusOf(params.name, dependencies);
+  });
+
+  const deleteSchema = { summary: "Deletes an entity with its caches and snapshots", params: EntityNameParams };
+  app.delete("/api/entities/:name", { schema: deleteSchema }, async ({ params }) => {
+    const existed = await registry.delete(params.name);
+    if (!existed) throw entityNotFound(params.name);
+    return { message: "Entity deleted successfully", name: params.name };
+  });
+}
+
+/** The body with the path's name where it has none. @throws EmcacheError `entity_invalid` where it has another one */
+function withName(body: unknown, name: string): unknown {
+  if (typeof body !== "object" || body === null || Array.isArray(body)) return body;
+  if (!("name" in body)) return { ...body, name };
+  if (body.name === name) return body;
+  const mistake = `name: is not the entity in the path; expected ${JSON.stringify(name)} (entities can't be renamed)`;
+  throw new EmcacheError("entity_invalid", mistake, { errors: [mistake] });
+}
+
+async function statusOf(name: string, dependencies: Dependencies): Promise<EntityStatus> {
+  const versions = dependencies.registry.get(name);
+  const [status] = versions === null ? [] : await statusesOf([versions], dependencies);
+  if (status === undefined) throw entityNotFound(name);
+  return status;
+}
+
+async function statusesOf(entities: readonly EntityVersions[], dependencies: Dependencies): Promise<EntityStatus[]> {
+  const ids = entities
+    .flatMap(({ live, pending }) => [live, pending])
+    .flatMap((found) => (found === null ? [] : [found.entity.id]));
+  const counts = await rejectCounts(dependencies.rejects, ids);
+  return entities.map((versions) => entityStatus(versions, dependencies, counts)).filter((status) => status !== null);
+}

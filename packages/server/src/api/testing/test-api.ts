@@ -1,0 +1,252 @@
+import { EmcacheError, type Entity, type EntityDefinition, type SnapshotManifest } from "@emcache/protocol";
+import { createHash } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { HealthRegistry } from "../../runtime/health-registry.ts";
+import { createLogger } from "../../runtime/logger.ts";
+import type {
+  ApiDependencies,
+  CacheStatusShown,
+  CaptureStatus,
+  ContentCoding,
+  EntityRegistryPort,
+  EntityVersions,
+  OplogPage,
+  OplogPageRequest,
+  OplogReaderPort,
+  OplogRow,
+  RegisteredEntity,
+  SnapshotFile,
+} from "../api-dependencies.ts";
+import { ApiServer } from "../api-server.ts";
+
+/** Entities in memory. */
+export class MemoryRegistry implements EntityRegistryPort {
+  records: RegisteredEntity[] = [];
+  failure: EmcacheError | null = null;
+  #id = 0;
+
+  list(): readonly RegisteredEntity[] {
+    return this.records;
+  }
+
+  get(name: string): EntityVersions | null {
+    const found = this.records.filter(({ entity }) => entity.name === name);
+    if (found.length === 0) return null;
+    return {
+      live: found.find(({ state }) => state === "live") ?? null,
+      pending: found.find(({ state }) => state === "pending") ?? null,
+    };
+  }
+
+  async create(definition: EntityDefinition): Promise<RegisteredEntity> {
+    this.#require();
+    if (this.get(definition.name) !== null)
+      throw new EmcacheError("entity_exists", `There is an entity "${definition.name}"`);
+    return this.add(definition, "pending");
+  }
+
+  async update(name: string, definition: EntityDefinition): Promise<RegisteredEntity> {
+    this.#require();
+    if (this.get(name) === null) throw new EmcacheError("entity_not_found", `There is no entity "${name}"`);
+    return this.add(definition, "pending");
+  }
+
+  async delete(name: string): Promise<boolean> {
+    this.#require();
+    const existed = this.get(name) !== null;
+    this.records = this.records.filter(({ entity }) => entity.name !== name);
+    return existed;
+  }
+
+  async refresh(): Promise<void> {
+    this.#require();
+  }
+
+  add(definition: EntityDefinition, state: "live" | "pending"): RegisteredEntity {
+    const entity: Entity = { id: ++this.#id, ...definition, created_at: "2026-01-02T03:04:05.000Z" };
+    const record = { entity, state };
+    this.records = [...this.records, record];
+    return record;
+  }
+
+  #require(): void {
+    if (this.failure !== null) throw this.failure;
+  }
+}
+
+/** The log in memory. It looks at `scanMax` positions a page, as the real one stops at some number. */
+export class MemoryOplog implements OplogReaderPort {
+  readonly rows: OplogRow[] = [];
+  floor = 1;
+  scanMax = 1_000_000;
+  failure: EmcacheError | null = null;
+  pageCount = 0;
+
+  append(version: number, operation: OplogRow["operation"], docId = "", data: string | null = null): void {
+    const position = this.rows.length + 1;
+    const createdAt = "2026-01-02T03:04:05.678Z";
+    this.rows.push({
+      position,
+      version,
+      operation,
+      docId,
+      idType: 2,
+      origin: "stream",
+      transaction: null,
+      transactionEnd: false,
+      data,
+      createdAt,
+    });
+  }
+
+  async head(): Promise<{ logId: string; head: number; floor: number }> {
+    if (this.failure !== null) throw this.failure;
+    return { logId: "log-1", head: this.rows.length, floor: this.floor };
+  }
+
+  async page({ after, limit, versions }: OplogPageRequest): Promise<OplogPage> {
+    const { logId, head, floor } = await this.head();
+    this.pageCount += 1;
+    if (after + 1 < floor)
+      throw new EmcacheError("position_too_old", `the log starts at ${floor}`, { details: { floor } });
+    const through = Math.min(after + this.scanMax, head);
+    const rows = this.rows
+      .filter(({ position, version }) => position > after && position <= through && versions.includes(version))
+      .slice(0, limit);
+    const position = rows.length === limit ? (rows.at(-1)?.position ?? after) : Math.max(after, through);
+    const tagAtFrom = after > head ? null : tagOf(after);
+    return { logId, floor, head, rows, position, tag: tagOf(position), tagAtFrom };
+  }
+}
+
+function tagOf(position: number): string {
+  return position === 0 ? "" : `tag-${position}`;
+}
+
+/** The definition that the brief creates. */
+export const USERS: EntityDefinition = {
+  name: "users",
+  client: "main",
+  source: "users",
+  shape: {
+    id_column: { path: "$._id", type: "string" },
+    columns: [
+      { name: "email", type: "string", path: "$.email" },
+      { name: "name", type: "string", path: "$.name" },
+      { name: "age", type: "integer", path: "$.age" },
+    ],
+    indexes: [{ name: "email_idx", columns: ["email"] }],
+  },
+};
+
+/** An API that listens on a port of its own, over parts in memory. */
+export class TestApi {
+  readonly registry = new MemoryRegistry();
+  readonly oplog = new MemoryOplog();
+  readonly statuses = new Map<number, CacheStatusShown>();
+  readonly captures = new Map<string, CaptureStatus>();
+  readonly copies = new Map<number, { rowCount: number; rowCountEstimate: number }>();
+  readonly rejects = new Map<number, number>();
+  readonly health = new HealthRegistry();
+  readonly logLines: string[] = [];
+  readonly folder = mkdtempSync(join(tmpdir(), "emcache-api-"));
+  snapshot: SnapshotFile | null = null;
+  /** Replaces what POST /api/snapshots does. */
+  create: (name: string, signal: AbortSignal) => Promise<SnapshotManifest> = async () =>
+    this.makeSnapshot(Buffer.from("SQLite format 3\0 1")).manifest;
+  legacy: (name: string, coding: ContentCoding, signal: AbortSignal) => Promise<string> = async (_name, coding) =>
+    this.write(`legacy.${coding}`, Buffer.from(`legacy in ${coding}`));
+  readonly server: ApiServer;
+
+  constructor(overrides: Partial<ApiDependencies> = {}) {
+    this.server = new ApiServer({
+      host: "127.0.0.1",
+      port: 0,
+      logger: createLogger({ level: "info", destination: { write: (line: string) => void this.logLines.push(line) } }),
+      sourceNames: ["main"],
+      registry: this.registry,
+      oplog: this.oplog,
+      caches: { statuses: () => this.statuses },
+      rejects: {
+        count: async () => this.rejects,
+        list: async () => [{ docId: "d1", column: "age", reason: "is no integer", sample: '"x"' }],
+      },
+      captures: {
+        captureStatus: (name) => this.captures.get(name) ?? { lagMs: 5, error: null },
+        copyProgress: (version) => this.copies.get(version) ?? null,
+      },
+      snapshots: {
+        create: (name, signal) => this.create(name, signal),
+        newest: async () => this.snapshot,
+        list: async () => (this.snapshot === null ? [] : [this.snapshot.manifest]),
+        legacyFile: (name, coding, signal) => this.legacy(name, coding, signal),
+      },
+      health: this.health,
+      validateEntity: validateForTest,
+      ...overrides,
+    });
+  }
+
+  async start(): Promise<this> {
+    await this.server.start();
+    return this;
+  }
+
+  async close(): Promise<void> {
+    await this.server.stop(AbortSignal.timeout(1000));
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  get url(): string {
+    return this.server.address() ?? "";
+  }
+
+  write(name: string, bytes: Buffer): string {
+    const path = join(this.folder, name);
+    writeFileSync(path, bytes);
+    return path;
+  }
+
+  makeSnapshot(bytes: Buffer): SnapshotFile {
+    const sha256 = createHash("sha256").update(bytes).digest("hex");
+    const manifest: SnapshotManifest = {
+      id: `s-${sha256.slice(0, 8)}`,
+      entity: "users",
+      version: 1,
+      log_id: "log-1",
+      position: 42,
+      tag: "tag-42",
+      cluster_time_s: null,
+      rows: 3,
+      size_bytes: bytes.length,
+      sha256,
+      created_at: "2026-01-02T03:04:05.000Z",
+    };
+    this.snapshot = { manifest, path: this.write(`${manifest.id}.db`, bytes) };
+    return this.snapshot;
+  }
+
+  request(path: string, init: RequestInit = {}): Promise<Response> {
+    return fetch(this.url + path, { signal: AbortSignal.timeout(10_000), ...init });
+  }
+
+  send(method: string, path: string, body: unknown): Promise<Response> {
+    return this.request(path, { method, headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  }
+}
+
+/** Stands for entity/validate-entity.ts: what the API does with its answers is what is tested here. */
+function validateForTest(body: unknown): EntityDefinition {
+  const errors: string[] = [];
+  if (typeof body !== "object" || body === null)
+    throw new EmcacheError("entity_invalid", "body: must be an object", { errors: ["body: must be an object"] });
+  const { name, client, source, shape } = body as Partial<EntityDefinition>;
+  if (typeof name !== "string" || !/^\w+$/.test(name)) errors.push("name: must be ASCII letters, digits, _");
+  if (client !== "main") errors.push("client: must be a configured source (main)");
+  if (typeof source !== "string") errors.push("source: must be a collection");
+  if (!Array.isArray(shape?.columns)) errors.push("shape.columns: must be an array");
+  if (errors.length > 0) throw new EmcacheError("entity_invalid", errors.join("\n"), { errors });
+  return { name, client, source, shape } as EntityDefinition;
+}
