@@ -132,7 +132,8 @@ export function refusalReason(columnType: ColumnType, bytes: Buffer, type: numbe
   }
   if (type === BSON_TYPE.double) {
     const value = doubleAt(bytes, start);
-    if (!Number.isFinite(value) && columnType !== "bool") return `the Double ${value} does not fit a column of type ${columnType}`;
+    if (!Number.isFinite(value) && columnType !== "bool")
+      return `the Double ${value} does not fit a column of type ${columnType}`;
     if (columnType === "integer") return `the Double ${value} is not an integer within 64 bits`;
   }
   if (type === BSON_TYPE.decimal128 && columnType === "number") {

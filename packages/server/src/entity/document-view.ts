@@ -90,8 +90,7 @@ function child(bytes: Buffer, parent: BsonSlot, step: string | number): BsonSlot
   let found: BsonSlot | null = null;
   let index = 0;
   forEachElement(bytes, parent.start, end, (type, nameStart, nameEnd, valueStart) => {
-    const isWanted =
-      typeof step === "string" ? bytes.toString("utf8", nameStart, nameEnd) === step : index++ === step;
+    const isWanted = typeof step === "string" ? bytes.toString("utf8", nameStart, nameEnd) === step : index++ === step;
     if (isWanted) found = { type, start: valueStart };
     return !isWanted;
   });

@@ -34,10 +34,10 @@ export interface EntityStore {
 
   /**
    * Changes the entity called `name` (`definition.name` is the same) and returns the version that its readers will end
-   * up with: a new pending one, which retires a pending one that was there. A definition equal to the present one (the
-   * pending version's, else the live one's; compare with `isSameDefinition`) makes no version and returns that one; one equal to the live version's while
-   * another is pending retires the pending one and returns the live one. Throws `entity_not_found` where the name has
-   * neither a live nor a pending version.
+   * up with. That is a new pending one, which retires a pending one that was there. But a definition equal
+   * (`isSameDefinition`) to the pending version's, or to the live one's while nothing is pending, makes no version and
+   * returns that one; and one equal to the live version's while another is pending retires the pending one and returns
+   * the live one. Throws `entity_not_found` where the name has neither a live nor a pending version.
    */
   update(name: string, definition: EntityDefinition, signal: AbortSignal): Promise<EntityRecord>;
 

@@ -21,9 +21,20 @@ test.each(["$..a", "$.*", "$[0,1]", "$[1:2]", "$['a','b']", "$[?@.x]", "$.a..[0]
   expect(compileJsonPath(path).steps).toBeNull();
 });
 
-test.each(["", "a", " $.a", "$.a ", "$.", "$[", "$.a[", "$[01]", "$[9007199254740992]", "$.a]", "$[?@.a = 1]", "$['a'", "$\u0000"])(
-  "%j is refused",
-  (path) => {
-    expect(() => compileJsonPath(path)).toThrow(JsonPathMistake);
-  },
-);
+test.each([
+  "",
+  "a",
+  " $.a",
+  "$.a ",
+  "$.",
+  "$[",
+  "$.a[",
+  "$[01]",
+  "$[9007199254740992]",
+  "$.a]",
+  "$[?@.a = 1]",
+  "$['a'",
+  "$\u0000",
+])("%j is refused", (path) => {
+  expect(() => compileJsonPath(path)).toThrow(JsonPathMistake);
+});

@@ -43,8 +43,10 @@ const environment = new DocumentOrderEnvironment({ maxRecursionDepth: RECURSION_
 /** Compiles an RFC 9535 JSONPath. Throws `JsonPathMistake`. */
 export function compileJsonPath(text: string): JsonPath {
   if (text.length > PATH_CHARS_MAX) throw new JsonPathMistake(`longer than ${PATH_CHARS_MAX} characters`);
-  if (!text.startsWith("$")) throw new JsonPathMistake(`not a JSONPath, which begins with $; for example ${exampleFor(text)}`);
-  if (!text.isWellFormed()) throw new JsonPathMistake("not text: it holds half of a surrogate pair, which no field's name can");
+  if (!text.startsWith("$"))
+    throw new JsonPathMistake(`not a JSONPath, which begins with $; for example ${exampleFor(text)}`);
+  if (!text.isWellFormed())
+    throw new JsonPathMistake("not text: it holds half of a surrogate pair, which no field's name can");
   const query = parse(text);
   return { text, steps: plainSteps(query), query };
 }

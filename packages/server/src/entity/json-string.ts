@@ -11,7 +11,8 @@ const SCANNED_BYTES_MAX = 128;
 export function utf8Text(bytes: Buffer, start: number, end: number): string {
   const text = bytes.toString("utf8", start, end);
   // Decoding puts U+FFFD in place of what is invalid; the bytes are looked at again only where one is seen.
-  if (text.includes("\ufffd") && !isUtf8(bytes.subarray(start, end))) throw new BsonError("text that is not valid UTF-8");
+  if (text.includes("\ufffd") && !isUtf8(bytes.subarray(start, end)))
+    throw new BsonError("text that is not valid UTF-8");
   return text;
 }
 

@@ -71,17 +71,22 @@ test("no bytes make the mapper throw", () => {
     ]),
   );
   fc.assert(
-    fc.property(arbitraryDocument, fc.array(fc.tuple(fc.nat(), fc.nat(255)), { maxLength: 6 }), fc.nat(), (fields, changes, cut) => {
-      const bytes = Buffer.from(serialize({ _id: 1, ...fields }));
-      for (const [position, byte] of changes) bytes[position % bytes.length] = byte;
-      for (const damaged of [bytes, bytes.subarray(0, cut % (bytes.length + 1))]) {
-        const row = mapper.map(damaged);
-        if (row.docId === null) expect(row.rejects).toHaveLength(1);
-        else expect(() => JSON.parse(row.data) as unknown).not.toThrow();
-        for (const reject of row.rejects) expect(reject.sample.length).toBeLessThanOrEqual(200);
-        mapper.mapKey(damaged);
-      }
-    }),
+    fc.property(
+      arbitraryDocument,
+      fc.array(fc.tuple(fc.nat(), fc.nat(255)), { maxLength: 6 }),
+      fc.nat(),
+      (fields, changes, cut) => {
+        const bytes = Buffer.from(serialize({ _id: 1, ...fields }));
+        for (const [position, byte] of changes) bytes[position % bytes.length] = byte;
+        for (const damaged of [bytes, bytes.subarray(0, cut % (bytes.length + 1))]) {
+          const row = mapper.map(damaged);
+          if (row.docId === null) expect(row.rejects).toHaveLength(1);
+          else expect(() => JSON.parse(row.data) as unknown).not.toThrow();
+          for (const reject of row.rejects) expect(reject.sample.length).toBeLessThanOrEqual(200);
+          mapper.mapKey(damaged);
+        }
+      },
+    ),
     { numRuns: 3000 },
   );
 });

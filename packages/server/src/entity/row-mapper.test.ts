@@ -12,7 +12,13 @@ function dataOf(row: MappedRow): unknown {
 const ID = [0x10, "_id", int32Bytes(1)] as const;
 
 describe("strings", () => {
-  const mapper = compileRowMapper(makeEntity([["string", "$.s"], ["any", "$.s"], ["jsonb", "$.s"]]));
+  const mapper = compileRowMapper(
+    makeEntity([
+      ["string", "$.s"],
+      ["any", "$.s"],
+      ["jsonb", "$.s"],
+    ]),
+  );
 
   test.each([0, 1, 126, 127, 128, 129, 130, 5000])("of %s bytes, with each special character at each end", (length) => {
     for (const special of ["x", '"', "\\", "\u0000", "\n", "\u001f", "\u007f", "é", "\u2028", "😀", "\ufffd"]) {
@@ -50,8 +56,17 @@ describe("field names", () => {
   });
 
   test("that are repeated: the first counts, as in MongoDB", () => {
-    const mapper = compileRowMapper(makeEntity([["integer", "$.a"], ["integer", "$.b"], ["integer", "$..a"], ["jsonb", "$"]]));
-    const row = mapper.map(rawDocument([ID, [0x10, "a", int32Bytes(1)], [0x10, "a", int32Bytes(2)], [0x10, "b", int32Bytes(3)]]));
+    const mapper = compileRowMapper(
+      makeEntity([
+        ["integer", "$.a"],
+        ["integer", "$.b"],
+        ["integer", "$..a"],
+        ["jsonb", "$"],
+      ]),
+    );
+    const row = mapper.map(
+      rawDocument([ID, [0x10, "a", int32Bytes(1)], [0x10, "a", int32Bytes(2)], [0x10, "b", int32Bytes(3)]]),
+    );
     if (row.docId === null) throw new Error("no id");
     expect(row.data).toBe('[1,3,1,{"_id":1,"a":1,"a":2,"b":3}]');
   });
@@ -61,7 +76,10 @@ describe("paths", () => {
   const document = serialize({
     _id: { k: "key", n: [5, 6] },
     a: { b: [{ c: 1 }, { c: 2 }, "x"], 0: "zero" },
-    items: [{ sku: "p", at: new Date(0), n: 5 }, { sku: "q", at: new Date(86_400_000), n: { deep: true } }],
+    items: [
+      { sku: "p", at: new Date(0), n: 5 },
+      { sku: "q", at: new Date(86_400_000), n: { deep: true } },
+    ],
     z: 1,
     10: "ten",
     2: "two",
@@ -100,7 +118,17 @@ describe("paths", () => {
   });
 
   test("wildcards follow the document's order, numbered names included", () => {
-    const bytes = rawDocument([ID, [3, "m", rawDocument([[2, "z", stringBytes("first")], [2, "1", stringBytes("second")]])]]);
+    const bytes = rawDocument([
+      ID,
+      [
+        3,
+        "m",
+        rawDocument([
+          [2, "z", stringBytes("first")],
+          [2, "1", stringBytes("second")],
+        ]),
+      ],
+    ]);
     expect(dataOf(compileRowMapper(makeEntity([["string", "$.m.*"]])).map(bytes))).toEqual(["first"]);
   });
 
@@ -115,7 +143,13 @@ describe("paths", () => {
 });
 
 describe("documents that can't be read", () => {
-  const mapper = compileRowMapper(makeEntity([["jsonb", "$"], ["any", "$.a"], ["any", "$..x"]]));
+  const mapper = compileRowMapper(
+    makeEntity([
+      ["jsonb", "$"],
+      ["any", "$.a"],
+      ["any", "$..x"],
+    ]),
+  );
   const whole = Buffer.from(serialize({ _id: "k", a: { b: [1, "two"] } }));
 
   test("are a reject, wherever they are cut", () => {
@@ -146,7 +180,9 @@ describe("documents that can't be read", () => {
   test("without _id are a reject", () => {
     expect(mapper.map(serialize({ a: 1 }))).toEqual({
       docId: null,
-      rejects: [{ version: 7, docId: "", column: null, reason: "the document has nothing at $._id", sample: '{"a":1}' }],
+      rejects: [
+        { version: 7, docId: "", column: null, reason: "the document has nothing at $._id", sample: '{"a":1}' },
+      ],
     });
   });
 });

@@ -26,7 +26,8 @@ export type MappedRow =
 
 /** The key of a change event's `documentKey`, or why there is none. */
 export type MappedKey =
-  { readonly docId: string; readonly idType: number } | { readonly docId: null; readonly reject: Reject };
+  | { readonly docId: string; readonly idType: number }
+  | { readonly docId: null; readonly reject: Reject };
 
 /**
  * Turns BSON documents into rows of one entity version. Neither method throws for what a document holds: a value that

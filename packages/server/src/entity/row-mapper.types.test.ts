@@ -79,14 +79,50 @@ const ZOO: readonly ZooAnimal[] = [
   double(1.5, ['"1.5"', null, "1.5", null, "1.5", "1.5"], ["1.5", null]),
   double(42, ['"42"', "42", "42.0", null, "42.0", "42.0"], ["42", "42"]),
   double(-0, ['"-0"', "0", "-0.0", null, "-0.0", "-0.0"], ["0", "0"]),
-  double(0.1 + 0.2, ['"0.30000000000000004"', null, "0.30000000000000004", null, "0.30000000000000004", "0.30000000000000004"], ["0.30000000000000004", null]),
-  double(2 ** 60, ['"1152921504606847000"', "1152921504606846976", "1152921504606847000.0", null, "1152921504606847000.0", "1152921504606847000.0"], ["1152921504606846976", "1152921504606846976"]),
-  double(-(2 ** 63), ['"-9223372036854776000"', "-9223372036854775808", "-9223372036854776000.0", null, "-9223372036854776000.0", "-9223372036854776000.0"], ["-9223372036854775808", "-9223372036854775808"]),
-  double(2 ** 63, ['"9223372036854776000"', null, "9223372036854776000.0", null, "9223372036854776000.0", "9223372036854776000.0"], ["9223372036854775808", null]),
+  double(
+    0.1 + 0.2,
+    ['"0.30000000000000004"', null, "0.30000000000000004", null, "0.30000000000000004", "0.30000000000000004"],
+    ["0.30000000000000004", null],
+  ),
+  double(
+    2 ** 60,
+    [
+      '"1152921504606847000"',
+      "1152921504606846976",
+      "1152921504606847000.0",
+      null,
+      "1152921504606847000.0",
+      "1152921504606847000.0",
+    ],
+    ["1152921504606846976", "1152921504606846976"],
+  ),
+  double(
+    -(2 ** 63),
+    [
+      '"-9223372036854776000"',
+      "-9223372036854775808",
+      "-9223372036854776000.0",
+      null,
+      "-9223372036854776000.0",
+      "-9223372036854776000.0",
+    ],
+    ["-9223372036854775808", "-9223372036854775808"],
+  ),
+  double(
+    2 ** 63,
+    ['"9223372036854776000"', null, "9223372036854776000.0", null, "9223372036854776000.0", "9223372036854776000.0"],
+    ["9223372036854775808", null],
+  ),
   double(1e300, ['"1e+300"', null, "1e+300", null, "1e+300", "1e+300"], ["1e+300", null]),
   double(NaN, ['"NaN"', null, null, null, '{"$numberDouble":"NaN"}', null], ["NaN", null]),
   double(-Infinity, ['"-Infinity"', null, null, null, '{"$numberDouble":"-Infinity"}', null], ["-Infinity", null]),
-  { name: "string", type: 2, value: stringBytes('a"b\u0000é😀'), columns: ['"a\\"b\\u0000é😀"', null, null, null, '"a\\"b\\u0000é😀"', '"a\\"b\\u0000é😀"'], id: ['a"b\u0000é😀', null] },
+  {
+    name: "string",
+    type: 2,
+    value: stringBytes('a"b\u0000é😀'),
+    columns: ['"a\\"b\\u0000é😀"', null, null, null, '"a\\"b\\u0000é😀"', '"a\\"b\\u0000é😀"'],
+    id: ['a"b\u0000é😀', null],
+  },
   {
     ...exotic("document", 3, inner, '{"b":1,"10":2,"2":1152921504606846977,"a":1.0}'),
     id: ['{"b":1,"10":2,"2":1152921504606846977,"a":1}', null],
@@ -96,11 +132,48 @@ const ZOO: readonly ZooAnimal[] = [
   exotic("Binary subtype 2", 5, binary(2, "03000000616263"), '{"$binary":{"base64":"YWJj","subType":"02"}}'),
   exotic("legacy UUID", 5, binary(3, UUID_HEX), '{"$binary":{"base64":"ABEiM0RVZneImaq7zN3u/w==","subType":"03"}}'),
   exotic("short UUID", 5, binary(4, "00"), '{"$binary":{"base64":"AA==","subType":"04"}}'),
-  { name: "UUID", type: 5, value: binary(4, UUID_HEX), columns: [`"${UUID_TEXT}"`, null, null, null, '{"$binary":{"base64":"ABEiM0RVZneImaq7zN3u/w==","subType":"04"}}', `"${UUID_TEXT}"`], id: [UUID_TEXT, null] },
-  { name: "undefined", type: 6, value: Buffer.alloc(0), columns: ["null", "null", "null", "null", "null", "null"], id: ['{"$undefined":true}', null] },
-  { name: "ObjectId", type: 7, value: Buffer.from(OID, "hex"), columns: [`"${OID}"`, null, null, null, `{"$oid":"${OID}"}`, `"${OID}"`], id: [OID, null] },
-  { name: "true", type: 8, value: Buffer.from([1]), columns: ['"true"', "1", null, "1", "true", "1"], id: ["true", null] },
-  { name: "false", type: 8, value: Buffer.from([0]), columns: ['"false"', "0", null, "0", "false", "0"], id: ["false", null] },
+  {
+    name: "UUID",
+    type: 5,
+    value: binary(4, UUID_HEX),
+    columns: [
+      `"${UUID_TEXT}"`,
+      null,
+      null,
+      null,
+      '{"$binary":{"base64":"ABEiM0RVZneImaq7zN3u/w==","subType":"04"}}',
+      `"${UUID_TEXT}"`,
+    ],
+    id: [UUID_TEXT, null],
+  },
+  {
+    name: "undefined",
+    type: 6,
+    value: Buffer.alloc(0),
+    columns: ["null", "null", "null", "null", "null", "null"],
+    id: ['{"$undefined":true}', null],
+  },
+  {
+    name: "ObjectId",
+    type: 7,
+    value: Buffer.from(OID, "hex"),
+    columns: [`"${OID}"`, null, null, null, `{"$oid":"${OID}"}`, `"${OID}"`],
+    id: [OID, null],
+  },
+  {
+    name: "true",
+    type: 8,
+    value: Buffer.from([1]),
+    columns: ['"true"', "1", null, "1", "true", "1"],
+    id: ["true", null],
+  },
+  {
+    name: "false",
+    type: 8,
+    value: Buffer.from([0]),
+    columns: ['"false"', "0", null, "0", "false", "0"],
+    id: ["false", null],
+  },
   date(0n, "1970-01-01T00:00:00.000Z", '"1970-01-01T00:00:00Z"'),
   date(-1n, "1969-12-31T23:59:59.999Z", '{"$numberLong":"-1"}'),
   date(1_000_000_000_123n, "2001-09-09T01:46:40.123Z", '"2001-09-09T01:46:40.123Z"'),
@@ -109,13 +182,35 @@ const ZOO: readonly ZooAnimal[] = [
   date(-62_198_755_200_000n, "-000001-01-01T00:00:00.000Z", '{"$numberLong":"-62198755200000"}'),
   date(-62_167_219_200_000n, "0000-01-01T00:00:00.000Z", '{"$numberLong":"-62167219200000"}'),
   date(2n ** 63n - 1n, null, '{"$numberLong":"9223372036854775807"}'),
-  { name: "null", type: 0x0a, value: Buffer.alloc(0), columns: ["null", "null", "null", "null", "null", "null"], id: ["null", null] },
+  {
+    name: "null",
+    type: 0x0a,
+    value: Buffer.alloc(0),
+    columns: ["null", "null", "null", "null", "null", "null"],
+    id: ["null", null],
+  },
   exotic("regex", 0x0b, Buffer.from('a"/\0ix\0'), '{"$regularExpression":{"pattern":"a\\"/","options":"ix"}}'),
-  exotic("DBPointer", 0x0c, Buffer.concat([stringBytes("db.c"), Buffer.from(OID, "hex")]), `{"$dbPointer":{"$ref":"db.c","$id":{"$oid":"${OID}"}}}`),
+  exotic(
+    "DBPointer",
+    0x0c,
+    Buffer.concat([stringBytes("db.c"), Buffer.from(OID, "hex")]),
+    `{"$dbPointer":{"$ref":"db.c","$id":{"$oid":"${OID}"}}}`,
+  ),
   exotic("code", 0x0d, stringBytes("x=1"), '{"$code":"x=1"}'),
   exotic("symbol", 0x0e, stringBytes("s"), '{"$symbol":"s"}'),
-  exotic("code with scope", 0x0f, Buffer.concat([int32Bytes(4 + 6 + list.length), stringBytes("x"), list]), '{"$code":"x","$scope":{"0":"x","1":null}}'),
-  { name: "Int32", type: 0x10, value: int32Bytes(-7), columns: ['"-7"', "-7", "-7.0", null, "-7", "-7"], id: ["-7", "-7"] },
+  exotic(
+    "code with scope",
+    0x0f,
+    Buffer.concat([int32Bytes(4 + 6 + list.length), stringBytes("x"), list]),
+    '{"$code":"x","$scope":{"0":"x","1":null}}',
+  ),
+  {
+    name: "Int32",
+    type: 0x10,
+    value: int32Bytes(-7),
+    columns: ['"-7"', "-7", "-7.0", null, "-7", "-7"],
+    id: ["-7", "-7"],
+  },
   exotic("Timestamp", 0x11, int64Bytes((-1n << 32n) | 7n), '{"$timestamp":{"t":4294967295,"i":7}}'),
   int64(1n, "1.0"),
   int64(2n ** 53n + 1n, "9007199254740992.0"),
@@ -126,8 +221,30 @@ const ZOO: readonly ZooAnimal[] = [
   decimal("1E0", ['"1"', null, "1.0", null, '{"$numberDecimal":"1"}', '"1"'], ["1", "1"]),
   decimal("1.000", ['"1.000"', null, "1.0", null, '{"$numberDecimal":"1.000"}', '"1.000"'], ["1", "1"]),
   decimal("-0.00", ['"-0.00"', null, "-0.0", null, '{"$numberDecimal":"-0.00"}', '"-0.00"'], ["0", "0"]),
-  decimal("9223372036854775807", ['"9223372036854775807"', null, "9223372036854776000.0", null, '{"$numberDecimal":"9223372036854775807"}', '"9223372036854775807"'], ["9223372036854775807", "9223372036854775807"]),
-  decimal("9223372036854775808", ['"9223372036854775808"', null, "9223372036854776000.0", null, '{"$numberDecimal":"9223372036854775808"}', '"9223372036854775808"'], ["9223372036854775808", null]),
+  decimal(
+    "9223372036854775807",
+    [
+      '"9223372036854775807"',
+      null,
+      "9223372036854776000.0",
+      null,
+      '{"$numberDecimal":"9223372036854775807"}',
+      '"9223372036854775807"',
+    ],
+    ["9223372036854775807", "9223372036854775807"],
+  ),
+  decimal(
+    "9223372036854775808",
+    [
+      '"9223372036854775808"',
+      null,
+      "9223372036854776000.0",
+      null,
+      '{"$numberDecimal":"9223372036854775808"}',
+      '"9223372036854775808"',
+    ],
+    ["9223372036854775808", null],
+  ),
   decimal("1E+400", ['"1E+400"', null, null, null, '{"$numberDecimal":"1E+400"}', '"1E+400"'], ["1E+400", null]),
   decimal("NaN", ['"NaN"', null, null, null, '{"$numberDecimal":"NaN"}', '"NaN"'], ["NaN", null]),
   exotic("MaxKey", 0x7f, Buffer.alloc(0), '{"$maxKey":1}'),
@@ -160,7 +277,10 @@ describe("each BSON type", () => {
       [0x02, "shard", stringBytes("s")],
       [type, "_id", value],
     ]);
-    for (const [mapper, expected] of [[stringId, text], [numberId, integer]] as const) {
+    for (const [mapper, expected] of [
+      [stringId, text],
+      [numberId, integer],
+    ] as const) {
       const mapped = mapper.mapKey(key);
       const row = mapper.map(key);
       expect(mapped.docId).toBe(expected);
@@ -173,7 +293,8 @@ describe("each BSON type", () => {
 
 describe("numbers that MongoDB holds equal print the same as keys", () => {
   const mapper = compileRowMapper(makeEntity([["any", "$.v"]]));
-  const idOf = (type: number, value: Uint8Array): string | null => mapper.mapKey(rawDocument([[type, "_id", value]])).docId;
+  const idOf = (type: number, value: Uint8Array): string | null =>
+    mapper.mapKey(rawDocument([[type, "_id", value]])).docId;
   const ofDecimal = (text: string): string | null => idOf(0x13, Buffer.from(Decimal128.fromString(text).bytes));
   const ofDouble = (value: number): string | null => idOf(1, doubleBytes(value));
 

@@ -52,7 +52,12 @@ function validateColumns(value: unknown, mistakes: MistakeList): Column[] {
   return elements.map((element, index) => validateColumn(element, `${place}[${index}]`, firstPlaces, mistakes));
 }
 
-function validateColumn(value: unknown, place: string, firstPlaces: Map<string, string>, mistakes: MistakeList): Column {
+function validateColumn(
+  value: unknown,
+  place: string,
+  firstPlaces: Map<string, string>,
+  mistakes: MistakeList,
+): Column {
   const column = mistakes.object(value, place);
   if (column === null) return { name: "", type: "any", path: "" };
   const name = validateName(fieldOf(column, "name"), `${place}.name`, mistakes);
@@ -66,7 +71,12 @@ function validateColumn(value: unknown, place: string, firstPlaces: Map<string, 
   return { name, type, path: path?.text ?? "" };
 }
 
-function validateIndexes(value: unknown, columns: readonly Column[], entityName: string, mistakes: MistakeList): Index[] {
+function validateIndexes(
+  value: unknown,
+  columns: readonly Column[],
+  entityName: string,
+  mistakes: MistakeList,
+): Index[] {
   if (value === undefined || value === null) return [];
   const place = "shape.indexes";
   const elements = mistakes.array(value, place, INDEXES_MAX) ?? [];
@@ -82,7 +92,10 @@ function validateIndexes(value: unknown, columns: readonly Column[], entityName:
     } else {
       requireUnique(name, indexPlace, "index", firstPlaces, mistakes);
     }
-    return { name, columns: validateIndexColumns(fieldOf(index, "columns"), `${indexPlace}.columns`, columnNames, mistakes) };
+    return {
+      name,
+      columns: validateIndexColumns(fieldOf(index, "columns"), `${indexPlace}.columns`, columnNames, mistakes),
+    };
   });
 }
 
@@ -123,7 +136,11 @@ function requireUnique(
   if (name === "") return;
   const first = firstPlaces.get(name.toLowerCase());
   if (first === undefined) firstPlaces.set(name.toLowerCase(), place);
-  else mistakes.add(`${place}.name`, `${shown(name)} is the name of ${first} too; each ${what} needs a name of its own in any case of letters`);
+  else
+    mistakes.add(
+      `${place}.name`,
+      `${shown(name)} is the name of ${first} too; each ${what} needs a name of its own in any case of letters`,
+    );
 }
 
 function validatePath(value: unknown, place: string, mistakes: MistakeList): JsonPath | null {

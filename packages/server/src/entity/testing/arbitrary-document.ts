@@ -17,7 +17,23 @@ import {
 import fc from "fast-check";
 
 /** Field names that break something somewhere. None looks like an integer: JavaScript objects would reorder them. */
-const NAMES = ["a", "b", "c", "ab", "$d", "e.f", "", "__proto__", "constructor", "é", "日本", "g h", '"', "\\", "\u007f"];
+const NAMES = [
+  "a",
+  "b",
+  "c",
+  "ab",
+  "$d",
+  "e.f",
+  "",
+  "__proto__",
+  "constructor",
+  "é",
+  "日本",
+  "g h",
+  '"',
+  "\\",
+  "\u007f",
+];
 
 const uint8s = (length: number): fc.Arbitrary<Uint8Array> => fc.uint8Array({ minLength: length, maxLength: length });
 
@@ -29,11 +45,15 @@ const text = fc.oneof(
 
 const number = fc.oneof(
   fc.double().map((value) => new Double(value)),
-  fc.constantFrom(0, -0, 1, NaN, Infinity, -Infinity, 2 ** 53, -(2 ** 63), 2 ** 63, 1e21, 5e-324).map((value) => new Double(value)),
+  fc
+    .constantFrom(0, -0, 1, NaN, Infinity, -Infinity, 2 ** 53, -(2 ** 63), 2 ** 63, 1e21, 5e-324)
+    .map((value) => new Double(value)),
   fc.integer().map((value) => new Int32(value)),
   fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }).map((value) => Long.fromBigInt(value)),
   uint8s(16).map((bytes) => new Decimal128(bytes)),
-  fc.constantFrom("0", "-0", "1.10", "1E+3", "NaN", "-Infinity", "1E+6000", "0.1").map((value) => Decimal128.fromString(value)),
+  fc
+    .constantFrom("0", "-0", "1.10", "1E+3", "NaN", "-Infinity", "1E+6000", "0.1")
+    .map((value) => Decimal128.fromString(value)),
 );
 
 const leaf = fc.oneof(
@@ -44,10 +64,12 @@ const leaf = fc.oneof(
   uint8s(12).map((bytes) => new ObjectId(bytes)),
   uint8s(16).map((bytes) => new UUID(bytes)),
   fc.date({ noInvalidDate: true }),
-  fc.tuple(fc.uint8Array({ maxLength: 40 }), fc.constantFrom(0, 2, 3, 4, 5, 128)).map(([bytes, type]) => new Binary(bytes, type)),
-  fc.tuple(fc.string({ maxLength: 9 }), fc.constantFrom("", "i", "ims")).map(
-    ([pattern, options]) => new BSONRegExp(pattern.replaceAll("\u0000", ""), options),
-  ),
+  fc
+    .tuple(fc.uint8Array({ maxLength: 40 }), fc.constantFrom(0, 2, 3, 4, 5, 128))
+    .map(([bytes, type]) => new Binary(bytes, type)),
+  fc
+    .tuple(fc.string({ maxLength: 9 }), fc.constantFrom("", "i", "ims"))
+    .map(([pattern, options]) => new BSONRegExp(pattern.replaceAll("\u0000", ""), options)),
   fc.tuple(fc.nat(), fc.nat()).map(([t, i]) => new Timestamp({ t, i })),
   fc.constantFrom(new MinKey(), new MaxKey()),
   text.map((value) => new BSONSymbol(value)),

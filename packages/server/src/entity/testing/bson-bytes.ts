@@ -4,7 +4,12 @@ export type RawElement = readonly [type: number, name: string | Uint8Array, valu
 /** Bytes of a BSON document made of raw elements, repeated and odd names included. */
 export function rawDocument(elements: readonly RawElement[]): Buffer {
   const body = Buffer.concat(
-    elements.flatMap(([type, name, value]) => [Buffer.from([type]), Buffer.from(name as string), Buffer.from([0]), value]),
+    elements.flatMap(([type, name, value]) => [
+      Buffer.from([type]),
+      Buffer.from(name as string),
+      Buffer.from([0]),
+      value,
+    ]),
   );
   return Buffer.concat([int32Bytes(body.length + 5), body, Buffer.from([0])]);
 }

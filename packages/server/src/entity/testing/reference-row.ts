@@ -39,7 +39,13 @@ export function referenceMatch(document: unknown, steps: readonly (string | numb
 }
 
 function isDocument(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value) && !("_bsontype" in value) && !(value instanceof Date);
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    !Array.isArray(value) &&
+    !("_bsontype" in value) &&
+    !(value instanceof Date)
+  );
 }
 
 /** What the log should hold for one value in one column. */
@@ -83,7 +89,8 @@ function quoted(text: Encoded): Encoded {
 function plain(value: unknown): Encoded {
   if (typeof value === "boolean") return String(value);
   if (value instanceof ObjectId) return value.toHexString();
-  if (value instanceof Binary) return value.sub_type === 4 && value.length() === 16 ? value.toUUID().toString() : undefined;
+  if (value instanceof Binary)
+    return value.sub_type === 4 && value.length() === 16 ? value.toUUID().toString() : undefined;
   if (value instanceof Date) return Number.isNaN(value.getTime()) ? undefined : value.toISOString();
   if (value instanceof Double) return Object.is(value.value, -0) ? "-0" : String(value.value);
   if (value instanceof Timestamp) return undefined;
@@ -103,7 +110,8 @@ function integer(value: unknown): Encoded {
 
 function real(value: unknown): Encoded {
   if (value instanceof Timestamp) return undefined;
-  const isNumber = value instanceof Double || value instanceof Int32 || value instanceof Long || value instanceof Decimal128;
+  const isNumber =
+    value instanceof Double || value instanceof Int32 || value instanceof Long || value instanceof Decimal128;
   if (!isNumber) return undefined;
   const number = value instanceof Double ? value.value : Number(value.toString());
   if (!Number.isFinite(number)) return undefined;
@@ -115,7 +123,9 @@ function real(value: unknown): Encoded {
 export function referenceJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(referenceJson).join(",")}]`;
   if (isDocument(value)) {
-    return `{${Object.entries(value).map(([key, child]) => `${JSON.stringify(key)}:${referenceJson(child)}`).join(",")}}`;
+    return `{${Object.entries(value)
+      .map(([key, child]) => `${JSON.stringify(key)}:${referenceJson(child)}`)
+      .join(",")}}`;
   }
   if (value instanceof Double) return real(value) ?? `{"$numberDouble":"${value.value}"}`;
   if (value instanceof Timestamp) return `{"$timestamp":{"t":${value.t},"i":${value.i}}}`;
