@@ -135,6 +135,11 @@ export class CacheFile {
     return modeOf(this.#state);
   }
 
+  /** Whether the file is between a `sync_start` and its `sync_end`. */
+  get isCopying(): boolean {
+    return this.#state.isCopying;
+  }
+
   get dataState(): DataState {
     return this.#state.dataState;
   }

@@ -1,0 +1,49 @@
+import type { OplogPage } from "../oplog/oplog-reader.ts";
+import type { ReplicateLog } from "./replicate-port.ts";
+
+/** Rows a page: 5,000 measured fastest end to end; the reader ends a page of large rows earlier, by bytes. */
+const PAGE_ROWS = 5000;
+
+interface Ahead {
+  readonly after: number;
+  readonly versions: ReadonlySet<number>;
+  readonly page: Promise<OplogPage>;
+}
+
+/** Reads pages of the log, at most one ahead of what is being applied. */
+export class PageFetcher {
+  readonly #log: ReplicateLog;
+  #ahead: Ahead | null = null;
+
+  constructor(log: ReplicateLog) {
+    this.#log = log;
+  }
+
+  /** The page after a position; begins to read the one after it, if there is more. Throws what the log throws. */
+  async next(after: number, versions: readonly number[], signal: AbortSignal): Promise<OplogPage> {
+    const ahead = this.#ahead;
+    this.#ahead = null;
+    const isUsable = ahead?.after === after && versions.every((version) => ahead.versions.has(version));
+    const page = await (isUsable ? ahead.page : this.#read(after, versions, signal));
+    if (page.full && page.position > after) {
+      const next = {
+        after: page.position,
+        versions: new Set(versions),
+        page: this.#read(page.position, versions, signal),
+      };
+      // Whoever takes it sees the error; one that nobody takes is read again.
+      next.page.catch(() => undefined);
+      this.#ahead = next;
+    }
+    return page;
+  }
+
+  /** Lets go of what was read ahead. */
+  reset(): void {
+    this.#ahead = null;
+  }
+
+  #read(after: number, versions: readonly number[], signal: AbortSignal): Promise<OplogPage> {
+    return this.#log.page({ after, limit: PAGE_ROWS, versions: [...versions], signal });
+  }
+}

@@ -1,0 +1,182 @@
+import { EmcacheError } from "@emcache/protocol";
+import { Worker } from "node:worker_threads";
+import type pg from "pg";
+import type { ComponentHealth } from "../runtime/component-health.ts";
+import type { Logger } from "../runtime/logger.ts";
+import { retryForever } from "../runtime/retry.ts";
+import type { Service } from "../runtime/service.ts";
+import { messageOf } from "../runtime/error-message.ts";
+import type { CacheRecord } from "./cache-set.ts";
+import type { CacheStatus, ProblemLike } from "./cache-status.ts";
+import { PositionWaiters } from "./position-waiters.ts";
+import type { ReplicateNews, ReplicateOrder, ReplicateWorkerData } from "./replicate-message.ts";
+import type { VersionReject } from "./replicate-port.ts";
+
+/** What the replicator works with. */
+export interface ReplicatorOptions {
+  /** For the worker's own connections, as plain data: `Postgres.connection`. */
+  readonly connection: pg.ClientConfig;
+  /** Directory of the cache files. */
+  readonly baseDir: string;
+  /** Fallback poll; a wake-up is the usual way. */
+  readonly replicationIntervalS: number;
+  /** The log doesn't hold what this version's cache can be built from: make a new copy. May be told more than once. */
+  readonly onNeedsCopy: (version: number, reason: string) => void;
+  /** Rows that a cache could not take. The same one may be told twice. */
+  readonly onRejects: (rejects: readonly VersionReject[]) => void;
+  readonly logger: Logger;
+  readonly health: ComponentHealth;
+  /** A WAL larger than this, and than twice its file, stops its cache; default 1 GiB. */
+  readonly walBytesMax?: number;
+  /** Makes the worker thread; default: of replicate-worker beside this file. */
+  readonly createWorker?: (data: ReplicateWorkerData) => Worker;
+}
+
+/** Beside this file, as source or as built. */
+const WORKER_URL = new URL(
+  import.meta.url.endsWith(".ts") ? "./replicate-worker.ts" : "./replicate-worker.js",
+  import.meta.url,
+);
+
+/**
+ * Keeps the cache files of this process up to the log. The work is done in a worker thread that owns all SQLite
+ * writers and reads the log itself; this is its main-thread side. A worker that ends unasked is started again.
+ */
+export class Replicator implements Service {
+  readonly name = "replicator";
+  readonly #options: ReplicatorOptions;
+  readonly #wakeFlag = new Int32Array(new SharedArrayBuffer(4));
+  readonly #waiters = new PositionWaiters();
+  readonly #end = new AbortController();
+  #worker: Worker | null = null;
+  #running: Promise<void> = Promise.resolve();
+  #records: readonly CacheRecord[] | null = null;
+  #statuses: ReadonlyMap<number, CacheStatus> = new Map();
+  #logProblem: ProblemLike | null = null;
+
+  constructor(options: ReplicatorOptions) {
+    this.#options = options;
+  }
+
+  async start(): Promise<void> {
+    const { signal } = this.#end;
+    this.#running = retryForever(() => this.#runWorker(), {
+      signal,
+      delayMsMin: 100,
+      delayMsMax: 10_000,
+      onError: (error, attempt, delayMs) => {
+        this.#options.health.degraded(error);
+        const fields = { event: "replicate_worker_ended", attempt, delayMs };
+        this.#options.logger.error(fields, `The replicating thread ended and is started again: ${messageOf(error)}`);
+      },
+    }).catch((error: unknown) => {
+      if (!signal.aborted) this.#options.health.degraded(error);
+    });
+  }
+
+  /** Positions are written and files closed within what `signal` gives; then the thread is ended. */
+  async stop(signal: AbortSignal): Promise<void> {
+    this.#end.abort();
+    const worker = this.#worker;
+    if (worker !== null) {
+      this.#post({ kind: "stop" });
+      const onAbort = (): void => void worker.terminate();
+      signal.addEventListener("abort", onAbort, { once: true });
+      if (signal.aborted) onAbort();
+      await this.#running;
+      signal.removeEventListener("abort", onAbort);
+    }
+    await this.#running;
+    this.#options.health.stopped();
+  }
+
+  /** Replaces the list of entity versions that have caches: all that are pending or live. */
+  setEntities(records: readonly CacheRecord[]): void {
+    this.#records = records;
+    this.#post({ kind: "records", records });
+  }
+
+  /** The log may have more: call it after each commit. */
+  wake(): void {
+    if (this.#worker === null || Atomics.exchange(this.#wakeFlag, 0, 1) === 1) return;
+    this.#post({ kind: "wake" });
+  }
+
+  /** How each cache is, by version, as the worker last told. */
+  statuses(): ReadonlyMap<number, CacheStatus> {
+    return this.#statuses;
+  }
+
+  /** The version's cache file; null where this process has none. */
+  pathOf(version: number): string | null {
+    return this.#statuses.get(version)?.path ?? null;
+  }
+
+  /** Resolves once every cache of this process, or that of one version, has applied the position. */
+  async waitFor(position: number, signal: AbortSignal, version: number | null = null): Promise<void> {
+    await this.#waiters.wait(position, version, signal);
+  }
+
+  /** One life of the worker. Resolves where it was asked to end, else throws why it ended. */
+  async #runWorker(): Promise<void> {
+    const { connection, baseDir, replicationIntervalS, walBytesMax, createWorker } = this.#options;
+    Atomics.store(this.#wakeFlag, 0, 0);
+    const data: ReplicateWorkerData = {
+      connection,
+      baseDir,
+      intervalMs: replicationIntervalS * 1000,
+      walBytesMax: walBytesMax ?? null,
+      records: this.#records,
+      wakeFlag: this.#wakeFlag.buffer,
+    };
+    const worker = createWorker?.(data) ?? new Worker(WORKER_URL, { workerData: data });
+    this.#worker = worker;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    worker.on("message", (news: ReplicateNews) => this.#take(news));
+    worker.on("error", reject);
+    worker.on("exit", (code) => {
+      if (this.#end.signal.aborted) resolve();
+      else reject(new EmcacheError("internal", `The replicating thread ended with code ${code}`));
+    });
+    try {
+      await promise;
+    } finally {
+      this.#worker = null;
+      await worker.terminate();
+    }
+  }
+
+  #post(order: ReplicateOrder): void {
+    this.#worker?.postMessage(order);
+  }
+
+  #take(news: ReplicateNews): void {
+    switch (news.kind) {
+      case "statuses":
+        this.#statuses = new Map(news.statuses.map((status) => [status.version, status]));
+        this.#waiters.update(this.#statuses);
+        this.#tellHealth();
+        break;
+      case "needs_copy":
+        this.#options.onNeedsCopy(news.version, news.reason);
+        break;
+      case "rejects":
+        this.#options.onRejects(news.rejects);
+        break;
+      case "log":
+        this.#logProblem = news.problem;
+        this.#tellHealth();
+        break;
+      case "line":
+        this.#options.logger[news.level]({ event: news.event, ...news.fields }, news.message);
+        break;
+    }
+  }
+
+  #tellHealth(): void {
+    const failed = [...this.#statuses.values()].find((status) => status.lastError !== null);
+    const problem = this.#logProblem ?? failed?.lastError ?? null;
+    if (problem === null) this.#options.health.healthy();
+    else this.#options.health.degraded(new EmcacheError(problem.code, problem.detail, { hint: problem.hint }));
+  }
+}
