@@ -3,7 +3,7 @@ import { BsonError } from "./bson-value.ts";
 
 /**
  * Up to this many bytes a loop that looks for characters in need of an escape is faster than decoding UTF-8 and
- * `JSON.stringify`; beyond, the native code wins (measured, see the benchmark beside row-mapper.test.ts).
+ * `JSON.stringify`; well beyond, native code wins.
  */
 const SCANNED_BYTES_MAX = 128;
 
