@@ -104,6 +104,8 @@ function isClientGone(isDestroyed: boolean, isSent: boolean): boolean {
 
 /** What Node's HTTP parser could not read never becomes a request; the answer is written by hand. */
 function answerClientError(error: Error & { code?: string }, socket: Socket): void {
+  // Bytes after a request that was to be the connection's last: its answer may still be on its way.
+  if (error.code === "HPE_CLOSED_CONNECTION") return;
   if (error.code === "ECONNRESET" || !socket.writable) {
     socket.destroy();
     return;

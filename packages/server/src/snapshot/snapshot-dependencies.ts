@@ -1,3 +1,4 @@
+import type { DataState } from "@emcache/cache-file";
 import type { Entity } from "@emcache/protocol";
 import type { Clock } from "../runtime/clock.ts";
 import type { ComponentHealth } from "../runtime/component-health.ts";
@@ -19,7 +20,7 @@ export interface SnapshotRegistry {
 
 /** The cache files that snapshots are made of. */
 export interface SnapshotCaches {
-  statuses(): ReadonlyMap<number, { readonly position: number }>;
+  statuses(): ReadonlyMap<number, { readonly position: number; readonly dataState: DataState }>;
   /** Null where this process has no cache of the version. */
   pathOf(version: number): string | null;
 }

@@ -317,7 +317,7 @@ export class SnapshotManager implements Service {
   async #isDue({ id }: Entity, signal: AbortSignal): Promise<boolean> {
     const { caches, minLag } = this.#dependencies;
     const status = caches.statuses().get(id);
-    if (status === undefined || this.#builds.has(id)) return false;
+    if (status === undefined || status.dataState !== "whole" || this.#builds.has(id)) return false;
     const newest = await this.#shelf.newestVerified(id);
     if (newest === null) return true;
     const wanted = Math.max(minLag, 1);

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { validateEntity } from "../../entity/validate-entity.ts";
 import { HealthRegistry } from "../../runtime/health-registry.ts";
 import { createLogger } from "../../runtime/logger.ts";
 import type {
@@ -184,7 +185,7 @@ export class TestApi {
         legacyFile: (name, coding, signal) => this.legacy(name, coding, signal),
       },
       health: this.health,
-      validateEntity: validateForTest,
+      validateEntity,
       ...overrides,
     });
   }
@@ -235,18 +236,4 @@ export class TestApi {
   send(method: string, path: string, body: unknown): Promise<Response> {
     return this.request(path, { method, headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
   }
-}
-
-/** Stands for entity/validate-entity.ts: what the API does with its answers is what is tested here. */
-function validateForTest(body: unknown): EntityDefinition {
-  const errors: string[] = [];
-  if (typeof body !== "object" || body === null)
-    throw new EmcacheError("entity_invalid", "body: must be an object", { errors: ["body: must be an object"] });
-  const { name, client, source, shape } = body as Partial<EntityDefinition>;
-  if (typeof name !== "string" || !/^\w+$/.test(name)) errors.push("name: must be ASCII letters, digits, _");
-  if (client !== "main") errors.push("client: must be a configured source (main)");
-  if (typeof source !== "string") errors.push("source: must be a collection");
-  if (!Array.isArray(shape?.columns)) errors.push("shape.columns: must be an array");
-  if (errors.length > 0) throw new EmcacheError("entity_invalid", errors.join("\n"), { errors });
-  return { name, client, source, shape } as EntityDefinition;
 }

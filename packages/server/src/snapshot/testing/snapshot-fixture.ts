@@ -50,7 +50,7 @@ export class SnapshotFixture {
   readonly baseDir = mkdtempSync(join(tmpdir(), "emcache-snapshot-"));
   readonly store = new MemorySnapshotStore();
   readonly caches = new Map<number, CacheFile>();
-  readonly log: { position: number; version: number }[] = [];
+  readonly log: (CacheRow & { readonly version: number })[] = [];
   floor = 1;
   records: Registered[] = [];
   readonly #listeners = new Set<() => void>();
@@ -79,6 +79,10 @@ export class SnapshotFixture {
     this.changed();
   }
 
+  isLive(version: number): boolean {
+    return this.records.some(({ entity, state }) => entity.id === version && state === "live");
+  }
+
   changed(): void {
     for (const listener of this.#listeners) listener();
   }
@@ -87,7 +91,7 @@ export class SnapshotFixture {
   apply(version: number, rows: readonly Partial<CacheRow>[]): number {
     const from = this.log.length;
     const full = rows.map((row, index): CacheRow => ({ ...EMPTY_ROW, ...row, position: from + index + 1 }));
-    for (const { position } of full) this.log.push({ position, version });
+    for (const row of full) this.log.push({ ...row, version });
     const position = this.log.length;
     for (const [id, cache] of this.caches)
       cache.apply(id === version ? full : [], { position, tag: `tag-${position}` });
@@ -113,7 +117,7 @@ export class SnapshotFixture {
       holder: "here",
       registry: this.registry(),
       caches: {
-        statuses: () => new Map([...this.caches].map(([id, { position }]) => [id, { position }])),
+        statuses: () => new Map([...this.caches].map(([id, { position, dataState }]) => [id, { position, dataState }])),
         pathOf: (version) => this.caches.get(version)?.path ?? null,
       },
       oplog: {
