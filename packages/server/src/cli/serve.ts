@@ -25,7 +25,7 @@ export function serveCommand({ args, exitWith }: CommandContext): Command {
         "no source is configured, so there is nothing to capture; add [sources.NAME] with a uri to config.toml",
       );
     }
-    const app = createApp(config, { logger, cwd: input.cwd });
+    const app = createApp(config, { logger });
     const shutdownTimeoutMs = config.server.shutdownTimeoutS * 1_000;
     exitWith(await runApp(app, { logger, shutdownTimeoutMs, version: packageVersion() }));
   });

@@ -1,5 +1,6 @@
 import { BSON, type Document } from "mongodb";
 import type { CursorReply } from "./cursor-reply.ts";
+import { asRefusedToken } from "./mongo-error.ts";
 import type { MongoSource } from "./mongo-source.ts";
 import { RawCursor } from "./raw-cursor.ts";
 
@@ -48,8 +49,12 @@ export class ChangeStream {
       cursor: { batchSize: BATCH_SIZE },
       readConcern: { level: "majority" },
     };
-    const { cursor, first } = await RawCursor.open(source, DATABASE_CURSOR_COLLECTION, command, signal);
-    return { stream: new ChangeStream(cursor, collections), first };
+    try {
+      const { cursor, first } = await RawCursor.open(source, DATABASE_CURSOR_COLLECTION, command, signal);
+      return { stream: new ChangeStream(cursor, collections), first };
+    } catch (error) {
+      throw start.kind === "now" ? error : asRefusedToken(error);
+    }
   }
 
   /** Whether the server has closed it: after an invalidate event, or a dropped database that the match hid. */

@@ -1,4 +1,4 @@
-import { Timestamp } from "bson";
+import { Timestamp } from "mongodb";
 
 /** A cluster time: BSON timestamp as an unsigned 64-bit number, seconds since 1970 in the upper half. */
 export type ClusterTime = bigint;

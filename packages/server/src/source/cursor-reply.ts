@@ -1,4 +1,4 @@
-import { Long, Timestamp } from "bson";
+import { Long, Timestamp } from "mongodb";
 import { EmcacheError } from "@emcache/protocol";
 import { type ClusterTime, clusterTimeOf } from "./cluster-time.ts";
 import { documentsOf, forEachElement, nameOf, valueOf } from "./raw-document.ts";

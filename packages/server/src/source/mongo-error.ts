@@ -8,6 +8,12 @@ import { messageOf } from "../runtime/error-message.ts";
  */
 const HISTORY_LOST_CODES: ReadonlySet<number> = new Set([286, 280, 260]);
 
+/**
+ * Codes with which a server refuses a resume token that it can't read (a damaged one, or another server's): BadValue,
+ * FailedToParse, and MongoDB's own for tokens (resume_token.cpp, key_string.cpp).
+ */
+const TOKEN_REFUSED_CODES: ReadonlySet<number> = new Set([2, 9, 40647, 40648, 40649, 50811]);
+
 /** Unauthorized, AuthenticationFailed. */
 const UNAUTHORIZED_CODES: ReadonlySet<number> = new Set([13, 18]);
 
@@ -32,4 +38,12 @@ export function classifyMongoError(error: unknown, sourceName: string): EmcacheE
     return new EmcacheError("source_unavailable", message, { cause: error });
   }
   return new EmcacheError("internal", message, { cause: error });
+}
+
+/** The failure of an opening at a token: one that the server can't read is as lost as one that it no longer holds. */
+export function asRefusedToken(error: unknown): unknown {
+  if (!(error instanceof EmcacheError) || !(error.cause instanceof MongoServerError)) return error;
+  const { code } = error.cause;
+  if (typeof code !== "number" || !TOKEN_REFUSED_CODES.has(code)) return error;
+  return new EmcacheError("source_history_lost", error.message, { cause: error.cause });
 }

@@ -1,4 +1,4 @@
-import { Long } from "bson";
+import { Long } from "mongodb";
 import type { ClientSession, Document } from "mongodb";
 import { type CursorReply, parseCursorReply } from "./cursor-reply.ts";
 import type { MongoSource } from "./mongo-source.ts";
