@@ -76,6 +76,19 @@ describe("a written entity is known at once", () => {
     expect(listed()).toEqual(["1 live"]);
   });
 
+  test("retired versions that the store still lists are left out", async () => {
+    store.listsRetired = true;
+    await registry.create(definition("users"));
+    store.makeLive(1);
+    await registry.update("users", definition("users", "$.b"));
+    store.makeLive(2);
+    await registry.refresh();
+    expect(listed()).toEqual(["2 live"]);
+    await registry.delete("users");
+    await registry.refresh();
+    expect(listed()).toEqual([]);
+  });
+
   test("what the store refuses is thrown", async () => {
     await registry.create(definition("users"));
     await expect(registry.create(definition("users"))).rejects.toMatchObject({ code: "entity_exists" });

@@ -140,7 +140,7 @@ export class EntityRegistry implements Service {
         const records = await this.#ask((signal) => store.list(signal));
         if (writeCount !== this.#writeCount) continue;
         health.healthy();
-        this.#replace(records);
+        this.#replace(records.filter(({ state }) => state !== "retired"));
         return;
       }
     } catch (error) {

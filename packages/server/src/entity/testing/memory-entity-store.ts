@@ -6,12 +6,14 @@ import { isSameDefinition } from "../same-definition.ts";
 export class MemoryEntityStore implements EntityStore {
   isAway = false;
   isHanging = false;
+  /** The port allows it. */
+  listsRetired = false;
   listCount = 0;
   #records: EntityRecord[] = [];
   #lastId = 0;
 
   async list(_signal: AbortSignal): Promise<EntityRecord[]> {
-    const records = this.#active();
+    const records = this.listsRetired ? [...this.#records] : this.#active();
     await this.#answer();
     this.listCount++;
     return records;
