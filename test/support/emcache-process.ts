@@ -8,7 +8,8 @@ import { type OplogDatabase, makeOplogDatabase } from "./oplog-database.ts";
 /** A first start initialises a PostgreSQL, on a machine that may be busy with other suites. */
 const START_DEADLINE_MS = 60_000;
 
-const program = fileURLToPath(new URL("../../node_modules/.bin/emcache", import.meta.url));
+/** The command line as `npm install` links it. */
+export const emcacheProgram = fileURLToPath(new URL("../../node_modules/.bin/emcache", import.meta.url));
 
 /** One line of the program's log. */
 export interface LogLine {
@@ -26,7 +27,7 @@ export interface EmcacheOptions {
   readonly sources: Readonly<Record<string, { readonly uri: string; readonly database: string }>>;
   /** Further settings by key of config.toml, such as `{"copy.rows_per_s_max": 500}`; they win. */
   readonly settings?: Readonly<Record<string, string | number | readonly string[]>>;
-  /** PostgreSQL of the test's own; default is embedded, or a new database on `EMCACHE_TEST_POSTGRES_URI`. */
+  /** A PostgreSQL of the test's own; default is embedded, or a new database on `EMCACHE_TEST_POSTGRES_URI`. */
   readonly postgresUri?: string;
   readonly environment?: Readonly<Record<string, string>>;
 }
@@ -38,6 +39,8 @@ export class EmcacheProcess {
   readonly cacheFolder: string;
   readonly #oplogDatabase: OplogDatabase | null;
   readonly #environment: NodeJS.ProcessEnv;
+  /** Null: embedded. */
+  readonly #postgresUri: string | null;
   #process: ChildProcessGroup | null = null;
   #address: string | null = null;
   #starts = 0;
@@ -48,6 +51,7 @@ export class EmcacheProcess {
     this.cacheFolder = join(options.folder, "caches");
     this.#oplogDatabase = oplogDatabase;
     this.#environment = { ...process.env, ...options.environment };
+    this.#postgresUri = options.postgresUri ?? oplogDatabase?.uri ?? null;
     this.configure(options);
   }
 
@@ -65,12 +69,12 @@ export class EmcacheProcess {
   }
 
   /** Writes the configuration anew; it counts from the next start. */
-  configure(options: Omit<EmcacheOptions, "folder">): void {
+  configure(options: Pick<EmcacheOptions, "sources" | "settings">): void {
     const settings: Record<string, string | number | readonly string[]> = {
       data_dir: join(this.folder, "data"),
       "server.port": 0,
       "logging.level": "debug",
-      "database.postgres.uri": options.postgresUri ?? this.#oplogDatabase?.uri ?? "embedded",
+      "database.postgres.uri": this.#postgresUri ?? "embedded",
       "cache.base_dir": this.cacheFolder,
       ...Object.fromEntries(
         Object.entries(options.sources).flatMap(([name, source]) => [
@@ -88,9 +92,9 @@ export class EmcacheProcess {
   /** Starts it (again) on the same folder and waits until it says that it has started. */
   async restart(): Promise<void> {
     const child = this.launch();
-    const line = await eventually(
-      () => {
-        if (child.exit !== null) return { event: "ended", level: "fatal" } as LogLine;
+    const line: LogLine = await eventually(
+      (): LogLine | null => {
+        if (child.exit !== null) return { event: "ended", level: "fatal" };
         return this.logLines().find((one) => one.event === "started") ?? null;
       },
       START_DEADLINE_MS,
@@ -105,7 +109,7 @@ export class EmcacheProcess {
     if (this.isRunning) throw new Error("emcache is running");
     this.#starts += 1;
     this.#address = null;
-    this.#process = new ChildProcessGroup("emcache", program, ["serve", "--config", this.configFile], {
+    this.#process = new ChildProcessGroup("emcache", emcacheProgram, ["serve", "--config", this.configFile], {
       logFile: join(this.folder, `emcache-${this.#starts}.log`),
       env: this.#environment,
       cwd: this.folder,
@@ -136,9 +140,9 @@ export class EmcacheProcess {
     child.signal("SIGTERM");
     await child.waitForExit(30_000);
     await eventually(
-      () => child.members().length === 0,
+      () => this.processesLeft().length === 0,
       5_000,
-      () => `no process is left: ${child.members().join(", ")}`,
+      () => `no process is left: ${this.processesLeft().join(", ")}`,
     );
   }
 
@@ -159,6 +163,20 @@ export class EmcacheProcess {
   /** SIGKILL for the embedded PostgreSQL, postmaster and backends. */
   killEmbeddedPostgres(): void {
     killEach(this.embeddedPostgresPids());
+  }
+
+  /** What runs of it: the members of its group, and the embedded PostgreSQL, which has a group of its own. */
+  processesLeft(): number[] {
+    return [...this.process.members(), ...this.embeddedPostgresPids()];
+  }
+
+  /** How to reach the PostgreSQL that it uses. */
+  postgresUri(): string {
+    if (this.#postgresUri !== null) return this.#postgresUri;
+    const pidFile = findFile(join(this.folder, "data"), "postmaster.pid");
+    if (pidFile === null) throw new Error("the embedded PostgreSQL does not run");
+    const socketFolder = readFileSync(pidFile, "utf8").split("\n")[4] ?? "";
+    return `postgresql://postgres@localhost:5432/emcache?host=${encodeURIComponent(socketFolder)}`;
   }
 
   /** The postmaster of the embedded PostgreSQL and its children; empty where there is none. */

@@ -29,7 +29,7 @@ export async function eventually<T>(
   }
   const what = typeof describe === "string" ? describe : await describe();
   const because =
-    lastError === null ? "" : `; last error: ${lastError instanceof Error ? lastError.message : String(lastError)}`;
+    lastError === null ? "" : `; last error: ${lastError instanceof Error ? lastError.message : "not an Error"}`;
   throw new Error(`not within ${deadlineMs} ms: ${what}${because}`, lastError === null ? {} : { cause: lastError });
 }
 

@@ -10,7 +10,7 @@ export interface OplogDatabase {
 /** A new database on the server of `EMCACHE_TEST_POSTGRES_URI`; null without it: the tests then use the embedded one. */
 export async function makeOplogDatabase(): Promise<OplogDatabase | null> {
   const server = process.env["EMCACHE_TEST_POSTGRES_URI"];
-  if (server === undefined) return null;
+  if (server === undefined || server === "") return null;
   const name = `emcache_test_${randomBytes(4).toString("hex")}`;
   await query(server, `CREATE DATABASE ${name}`);
   const uri = new URL(server);

@@ -66,8 +66,8 @@ function child(node: BsonNode | undefined, step: string | number): BsonNode | un
   return node?.kind === "document" ? node.fields.findLast(([name]) => name === step)?.[1] : undefined;
 }
 
-/** Something that JSONPath can't look into. */
-class Opaque {}
+/** Stands for what JSONPath can't look into. */
+const OPAQUE = Symbol("opaque");
 
 const plainDocuments = new WeakMap<BsonDocument, unknown>();
 
@@ -98,7 +98,7 @@ function plainOf(node: BsonNode): unknown {
     case "null":
       return null;
     default:
-      return new Opaque();
+      return OPAQUE;
   }
 }
 

@@ -20,10 +20,10 @@ import { canonicalJson, relaxedJsonOf } from "./canonical-json.ts";
 import type { EntityRequest } from "./emcache-api.ts";
 import { compareCache, expectedTable } from "./oracle.ts";
 import { compilePath, mapCell, mapId } from "./oracle-mapping.ts";
-import { makeTestFolder, removeTestFolder } from "./test-folder.ts";
+import { useTestFolder } from "./test-folder.ts";
 import { type TestMongo, startTestMongo } from "./test-mongo.ts";
 
-const folder = makeTestFolder("oracle");
+const folder = useTestFolder("oracle");
 let mongo: TestMongo;
 
 beforeAll(async () => {
@@ -32,7 +32,6 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await mongo.stop();
-  removeTestFolder(folder);
 });
 
 test("the BSON reader agrees with the library on every type", () => {

@@ -99,12 +99,20 @@ export class SecantusServer {
   #arguments(): string[] {
     const { folder, standalone, oplogEntriesMax, syncOnCommit } = this.#options;
     return [
-      ...["--host", "127.0.0.1", "--port", String(this.port)],
-      ...["--storage-path", join(folder, `secantus-${this.port}`)],
+      "--host",
+      "127.0.0.1",
+      "--port",
+      String(this.port),
+      "--storage-path",
+      join(folder, `secantus-${this.port}`),
       ...((syncOnCommit ?? true) ? ["--sync-on-commit"] : []),
-      ...["--oplog-max-entries", String(oplogEntriesMax ?? 100_000_000), "--oplog-retention-seconds", "864000"],
+      "--oplog-max-entries",
+      String(oplogEntriesMax ?? 100_000_000),
+      "--oplog-retention-seconds",
+      "864000",
       // So that the tokens of a quiet stream move on, as they do in MongoDB (there every 10 s).
-      ...["--noop-heartbeat-seconds", "1"],
+      "--noop-heartbeat-seconds",
+      "1",
       ...(standalone === true ? ["--standalone"] : []),
     ];
   }

@@ -18,9 +18,9 @@ export interface TestMongo {
 /** A database on the server of `EMCACHE_TEST_MONGO_URI`, else on a SecantusDB started for it. */
 export async function startTestMongo(options: SecantusOptions): Promise<TestMongo> {
   const external = process.env["EMCACHE_TEST_MONGO_URI"];
-  const server = external === undefined ? await SecantusServer.start(options) : null;
-  const uri = server?.uri ?? external ?? "";
-  return connectTestMongo(uri, server);
+  if (external !== undefined && external !== "") return connectTestMongo(external, null);
+  const server = await SecantusServer.start(options);
+  return connectTestMongo(server.uri, server);
 }
 
 /** The same on a SecantusDB in any case, for tests that kill it or need it to lose its history. */

@@ -1,11 +1,11 @@
 import { BSON } from "mongodb";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { makeTestFolder, removeTestFolder } from "./test-folder.ts";
+import { useTestFolder } from "./test-folder.ts";
 import { type TestMongo, startKillableMongo } from "./test-mongo.ts";
 import type { SecantusServer } from "./secantus.ts";
 import { Workload } from "./workload.ts";
 
-const folder = makeTestFolder("workload");
+const folder = useTestFolder("workload");
 let mongo: TestMongo & { readonly server: SecantusServer };
 
 beforeAll(async () => {
@@ -14,7 +14,6 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await mongo.stop();
-  removeTestFolder(folder);
 });
 
 test("the writer knows what it wrote", async () => {

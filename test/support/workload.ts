@@ -307,7 +307,7 @@ function operationOf({ kind, id, seq }: Step): AnyBulkWriteOperation {
     case "insert":
       return { insertOne: { document: documentOf(id, seq) as never } };
     case "replace":
-      return { replaceOne: { filter, replacement: withoutId(documentOf(id, seq)) as never, upsert: true } };
+      return { replaceOne: { filter, replacement: withoutId(documentOf(id, seq)), upsert: true } };
     case "update":
       return { updateOne: { filter, update: { $set: changesOf(id, seq) } } };
     case "delete":
