@@ -8,7 +8,7 @@ import type { EntityRequest } from "./support/emcache-api.ts";
 import { eventually } from "./support/eventually.ts";
 import { LogReplay } from "./support/log-replay.ts";
 import { openCache, readMetadata } from "./support/oracle.ts";
-import { useTestFolder } from "./support/test-folder.ts";
+import { useTestFolder } from "./support/use-test-folder.ts";
 import { TestSystem } from "./support/test-system.ts";
 import { Workload, workloadEntity } from "./support/workload.ts";
 

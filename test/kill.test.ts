@@ -3,7 +3,7 @@ import type { EntityRequest } from "./support/emcache-api.ts";
 import { eventually } from "./support/eventually.ts";
 import type { SecantusServer } from "./support/secantus.ts";
 import { SeededRandom, seedOfRun } from "./support/seeded-random.ts";
-import { useTestFolder } from "./support/test-folder.ts";
+import { useTestFolder } from "./support/use-test-folder.ts";
 import type { TestMongo } from "./support/test-mongo.ts";
 import { TestSystem } from "./support/test-system.ts";
 import { Workload, workloadEntity } from "./support/workload.ts";

@@ -10,7 +10,7 @@ import { EmcacheProcess, emcacheProgram } from "./support/emcache-process.ts";
 import { eventually } from "./support/eventually.ts";
 import { openCache } from "./support/oracle.ts";
 import { SecantusServer } from "./support/secantus.ts";
-import { useTestFolder } from "./support/test-folder.ts";
+import { useTestFolder } from "./support/use-test-folder.ts";
 import { startTestPostgres } from "./support/test-postgres.ts";
 import { TestSystem } from "./support/test-system.ts";
 import { Workload, workloadEntity } from "./support/workload.ts";

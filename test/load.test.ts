@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { useTestFolder } from "./support/test-folder.ts";
+import { useTestFolder } from "./support/use-test-folder.ts";
 import { scaled, testScale } from "./support/test-scale.ts";
 import { TestSystem } from "./support/test-system.ts";
 import { Workload, type WorkloadCounts, workloadEntity } from "./support/workload.ts";

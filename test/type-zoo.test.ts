@@ -3,7 +3,7 @@ import { BSON_ZOO, documentOf, zooValue } from "./support/bson-zoo.ts";
 import type { ColumnTypeName, EntityRequest } from "./support/emcache-api.ts";
 import { expectedTable } from "./support/oracle.ts";
 import { rawInsert } from "./support/raw-insert.ts";
-import { useTestFolder } from "./support/test-folder.ts";
+import { useTestFolder } from "./support/use-test-folder.ts";
 import { TestSystem } from "./support/test-system.ts";
 
 const COLUMN_TYPES: readonly ColumnTypeName[] = ["string", "integer", "number", "bool", "jsonb", "any"];

@@ -8,7 +8,7 @@ import { EmcacheProcess } from "./support/emcache-process.ts";
 import { eventually } from "./support/eventually.ts";
 import { checkHistory } from "./support/history-check.ts";
 import { compareCache, expectedTable, openCache, readMetadata } from "./support/oracle.ts";
-import { useTestFolder } from "./support/test-folder.ts";
+import { useTestFolder } from "./support/use-test-folder.ts";
 import { type TestMongo, startTestMongo } from "./support/test-mongo.ts";
 import { type TestPostgres, startTestPostgres } from "./support/test-postgres.ts";
 import { GENERATION, Workload, workloadEntity } from "./support/workload.ts";

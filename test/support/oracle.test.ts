@@ -20,7 +20,7 @@ import { canonicalJson, relaxedJsonOf } from "./canonical-json.ts";
 import type { EntityRequest } from "./emcache-api.ts";
 import { compareCache, expectedTable } from "./oracle.ts";
 import { compilePath, mapCell, mapId } from "./oracle-mapping.ts";
-import { useTestFolder } from "./test-folder.ts";
+import { useTestFolder } from "./use-test-folder.ts";
 import { type TestMongo, startTestMongo } from "./test-mongo.ts";
 
 const folder = useTestFolder("oracle");

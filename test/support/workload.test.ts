@@ -1,6 +1,6 @@
 import { BSON } from "mongodb";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { useTestFolder } from "./test-folder.ts";
+import { useTestFolder } from "./use-test-folder.ts";
 import { type TestMongo, startKillableMongo } from "./test-mongo.ts";
 import type { SecantusServer } from "./secantus.ts";
 import { Workload } from "./workload.ts";
