@@ -173,8 +173,8 @@ export class EmbeddedPostgres {
     this.#process = child;
     createInterface({ input: child.stderr }).on("line", (line) => {
       this.#lastLines = [...this.#lastLines, line].slice(-LOG_LINES_KEPT);
-      // "the database system is starting up", "… shutting down": answers to our own early and late connections.
-      const level = /^(?:LOG|DETAIL|HINT|\s|FATAL: {2}the database system is)/.test(line) ? "debug" : "warn";
+      // Errors of statements and ended connections are told by those who meet them.
+      const level = /^(?:WARNING|PANIC)/.test(line) ? "warn" : "debug";
       this.#options.logger[level]({ event: "embedded_postgres_log" }, line);
     });
     this.#exited = new Promise((resolveExit) => {

@@ -183,28 +183,21 @@ export class OplogReader {
   }
 
   /**
-   * From where a cache of a version can be built from nothing: `start` is the position of the `sync_start` of the newest
-   * copy that came to its end, or where none did, of the one that runs; null where the log holds neither. Start, floor
-   * and head are of one snapshot.
+   * Where a cache of a version can begin from nothing: the `sync_start` of its newest copy that came to its end, or
+   * where none did, of the one that runs; null where the log holds neither.
    */
-  async syncStart(
+  async latestSyncStart(
     version: number,
-    signal: AbortSignal,
-  ): Promise<{ start: number | null; floor: number; head: number; logId: string }> {
-    const rows = await this.#query<{ log_id: string; position: string; floor: string; start: string | null }>(
-      `SELECT h.log_id, h.position, h.floor, CASE WHEN b.complete_start_position >= h.floor THEN b.complete_start_position
-         WHEN b.start_position >= h.floor THEN b.start_position END AS start
-       FROM emcache.head h LEFT JOIN emcache.copy_bracket b ON b.version = $1`,
+    signal: AbortSignal = new AbortController().signal,
+  ): Promise<{ position: number; complete: boolean } | null> {
+    const rows = await this.#query<{ position: string; complete: boolean }>(
+      `SELECT c.position, c.complete FROM emcache.head h, emcache.copy_bracket b,
+         LATERAL (VALUES (b.complete_start_position, true), (b.start_position, false)) AS c(position, complete)
+       WHERE b.version = $1 AND c.position >= h.floor ORDER BY c.complete DESC LIMIT 1`,
       [version], signal,
     );
     const row = rows[0];
-    if (row === undefined) throw new EmcacheError("internal", "the log has no head row");
-    return {
-      start: row.start === null ? null : Number(row.start),
-      floor: Number(row.floor),
-      head: Number(row.position),
-      logId: row.log_id,
-    };
+    return row === undefined ? null : { position: Number(row.position), complete: row.complete };
   }
 
   async #query<Row extends pg.QueryResultRow>(text: string, values: unknown[], signal: AbortSignal): Promise<Row[]> {

@@ -30,7 +30,10 @@ export function pageMessage({ after, limit, scanMax, bytesMax, versions }: PageQ
   // Without a filter every row is seen, and a missing one found; what is deleted comes without its data.
   const rowsWanted = wanted === null ? "" : `AND o.version = ANY (${wanted})`;
   return `BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; ${PLAN_SETTINGS};
-WITH bound AS MATERIALIZED (
+WITH lock_order AS (
+  -- Never run; being named first it makes every reader lock oplog before batch, as retention does.
+  SELECT FROM emcache.oplog
+), bound AS MATERIALIZED (
   SELECT h.log_id, h.position, h.floor, h.floor_tag, least(h.position, ${through}) AS through,
     CASE WHEN ${after} < h.floor THEN h.floor ELSE (
       SELECT b.first_position FROM emcache.batch b WHERE b.first_position <= ${after}

@@ -48,6 +48,14 @@ export interface PostgresCaptureLogOptions {
   readonly onLeaseLost: () => void;
 }
 
+/** An append that was sent. */
+interface OpenAppend {
+  readonly batch: CaptureBatch;
+  readonly tag: string;
+  /** Whether it may have been committed: a connection broke, as opposed to a refusal. */
+  isUnknown: boolean;
+}
+
 /**
  * The oplog as the holder of a source's lease sees it.
  *
@@ -62,8 +70,7 @@ export class PostgresCaptureLog implements CaptureLog {
   readonly #options: PostgresCaptureLogOptions;
   /** Number of the last append that is known to be in the log; null before `load`. */
   #number: number | null = null;
-  /** The append whose outcome is not known, and its tag. */
-  #open: { readonly batch: CaptureBatch; readonly tag: string } | null = null;
+  #open: OpenAppend | null = null;
   #busy = false;
 
   constructor(options: PostgresCaptureLogOptions) {
@@ -111,7 +118,7 @@ export class PostgresCaptureLog implements CaptureLog {
     }
     this.#busy = true;
     try {
-      const open = (this.#open ??= { batch, tag: randomBytes(8).toString("hex") });
+      const open = (this.#open ??= { batch, tag: randomBytes(8).toString("hex"), isUnknown: false });
       const firstPosition = await this.#appendKnown(open, this.#number + 1, signal);
       this.#number += 1;
       this.#open = null;
@@ -119,12 +126,13 @@ export class PostgresCaptureLog implements CaptureLog {
       if (batch.rows.some((row) => row.operation === "sync_end")) this.#options.onRegistryChange();
       return { firstPosition, rowCount: batch.rows.length };
     } finally {
+      if (this.#open?.isUnknown === false) this.#open = null;
       this.#busy = false;
     }
   }
 
   /** Sends the append until its outcome is known, a few times. */
-  async #appendKnown(open: { batch: CaptureBatch; tag: string }, number: number, signal: AbortSignal): Promise<number> {
+  async #appendKnown(open: OpenAppend, number: number, signal: AbortSignal): Promise<number> {
     for (let attempt = 1; ; attempt++) {
       try {
         return await this.#send(open, number, signal);
@@ -136,7 +144,8 @@ export class PostgresCaptureLog implements CaptureLog {
     }
   }
 
-  async #send({ batch, tag }: { batch: CaptureBatch; tag: string }, number: number, signal: AbortSignal): Promise<number> {
+  async #send(open: OpenAppend, number: number, signal: AbortSignal): Promise<number> {
+    const { batch, tag } = open;
     const identity = { source: this.sourceName, epoch: this.epoch, number, tag };
     const options = { signal, timeoutMs: APPEND_TIMEOUT_MS };
     try {
@@ -157,9 +166,12 @@ export class PostgresCaptureLog implements CaptureLog {
       );
     } catch (error) {
       const state = sqlStateOf(error);
+      if (!isServerAnswer(error)) open.isUnknown = true;
       if (state === "EM001") throw this.#leaseLost(error);
       // Sent before, and committed then.
       if (state === "EM002") return Number((error as pg.DatabaseError).detail);
+      // Retention dropped the partition between the taking of the batch's id and the rows: a new id is taken.
+      if (state === "23514") throw new EmcacheError("postgres_unavailable", "the batch's partition is gone", { cause: error });
       throw toEmcacheError(error);
     }
   }

@@ -42,7 +42,8 @@ export class Postgres implements Service {
   /** Names this process's connections, for the operator and for whoever takes a lease over. At most 63 bytes. */
   readonly applicationName: string;
   readonly #options: PostgresOptions;
-  readonly #config: pg.PoolConfig;
+  /** How to connect, as a plain object: a worker thread makes a pool of its own from it. */
+  readonly connection: pg.ClientConfig;
   readonly #embedded: EmbeddedPostgres | null;
   readonly #end = new AbortController();
   #running: Promise<void> = Promise.resolve();
@@ -60,7 +61,7 @@ export class Postgres implements Service {
             logger: options.logger,
           })
         : null;
-    this.#config = {
+    this.connection = {
       ...(this.#embedded === null ? { connectionString: options.uri } : this.#embedded.connection),
       application_name: this.applicationName,
       connectionTimeoutMillis: options.connectionTimeoutS * 1000,
@@ -69,7 +70,7 @@ export class Postgres implements Service {
       keepAliveInitialDelayMillis: 10_000,
     };
     this.pool = new pg.Pool({
-      ...this.#config,
+      ...this.connection,
       min: options.minConnections,
       max: options.maxConnections,
       idleTimeoutMillis: 30_000,
@@ -82,7 +83,7 @@ export class Postgres implements Service {
 
   /** A connection outside of the pool, for what needs one of its own (LISTEN, lease). Its owner connects and ends it. */
   newClient(): pg.Client {
-    const client = new pg.Client(this.#config);
+    const client = new pg.Client(this.connection);
     // A connection that breaks while nobody waits on it must not end the process; its owner sees `end`.
     client.on("error", () => undefined);
     return client;

@@ -139,16 +139,15 @@ CREATE TABLE emcache.claim (
 ) ${hotRow};
 
 CREATE TABLE emcache.snapshot (
-  version  integer NOT NULL,
-  id       text NOT NULL,
-  entity   text NOT NULL,
-  position bigint NOT NULL,
-  manifest text NOT NULL,               -- JSON
-  holder   text NOT NULL,
-  path     text NOT NULL,
-  listed_at timestamptz NOT NULL DEFAULT now(),
-  PRIMARY KEY (version, id)
+  id        text PRIMARY KEY,
+  version   integer NOT NULL,
+  entity    text NOT NULL,
+  position  bigint NOT NULL,
+  manifest  text NOT NULL,              -- JSON
+  holder    text NOT NULL,
+  path      text NOT NULL,
+  listed_at timestamptz NOT NULL DEFAULT now()
 );
-CREATE INDEX snapshot_entity ON emcache.snapshot (entity, position DESC);
+CREATE INDEX snapshot_version ON emcache.snapshot (version, position);
 `,
 };

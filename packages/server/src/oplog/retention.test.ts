@@ -1,0 +1,178 @@
+import pg from "pg";
+import { from as copyFrom } from "pg-copy-streams";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { type TestPostgres, startTestPostgres } from "../../../../test/support/test-postgres.ts";
+import { ComponentHealth } from "../runtime/component-health.ts";
+import type { CaptureLog } from "../source/capture-log.ts";
+import { COPY_ROWS, copyChunks, sealStatement } from "./append-message.ts";
+import { ClaimStore } from "./claim-store.ts";
+import { PostgresEntityStore } from "./postgres-entity-store.ts";
+import { Retention, type RetentionOptions } from "./retention.ts";
+import { PostgresSnapshotStore } from "./snapshot-store.ts";
+import { type LogFixture, batchOf, bracket, startLogFixture, testLogger, testSignal, upsert } from "./testing/log-fixture.ts";
+
+let server: TestPostgres;
+let fixture: LogFixture;
+let log: CaptureLog;
+beforeAll(async () => {
+  server = await startTestPostgres();
+}, 60_000);
+afterAll(() => server.stop());
+beforeEach(async () => {
+  fixture = await startLogFixture(server);
+  log = await fixture.log("main");
+});
+afterEach(() => fixture.stop());
+
+/** By default the log keeps the newest 80 rows, in partitions of 10. */
+function retention(options: Partial<RetentionOptions> = {}): Retention {
+  return new Retention({
+    pool: fixture.postgres.pool,
+    ageS: 86_400,
+    rowsMax: 80,
+    claimTtlS: 3_600,
+    logger: testLogger,
+    health: new ComponentHealth("retention"),
+    ...options,
+  });
+}
+
+/** Batches of ten rows, with a run of retention after each. */
+async function fill(batches: number, keeper: Retention): Promise<void> {
+  for (let index = 0; index < batches; index++) {
+    await log.append(batchOf(Array.from({ length: 10 }, (_, row) => upsert(`${index} ${row}`))), testSignal());
+    await keeper.runOnce(testSignal());
+  }
+}
+
+async function floorOf(): Promise<number> {
+  return (await fixture.reader.head()).floor;
+}
+
+test("old rows go, the floor moves with them, and the rest stays whole", async () => {
+  await fill(30, retention());
+  const floor = await floorOf();
+  expect(floor).toBe(221);
+  const before = await fixture.reader.page({ after: floor - 1, limit: 1_000, signal: testSignal() });
+  expect(before.rows.map(({ position }) => position)).toEqual(Array.from({ length: 80 }, (_, index) => floor + index));
+  // The tag below the floor is still known: a reader there shares the history.
+  expect(before.tagAtFrom).toMatch(/^[0-9a-f]{16}$/);
+  for (const versions of [undefined, [1]]) {
+    await expect(
+      fixture.reader.page({ after: floor - 2, limit: 10, signal: testSignal(), ...(versions === undefined ? {} : { versions }) }),
+    ).rejects.toMatchObject({ code: "position_too_old", details: { floor } });
+  }
+  const { rows } = await fixture.postgres.pool.query("SELECT 1 FROM pg_inherits WHERE inhparent = 'emcache.oplog'::regclass");
+  expect(rows.length).toBeLessThan(13);
+});
+
+test("rows go by age, also all of them, and appending goes on", async () => {
+  await fill(3, retention({ ageS: 0, rowsMax: 1_000_000 }));
+  await retention({ ageS: 0, rowsMax: 1_000_000 }).runOnce(testSignal());
+  expect(await floorOf()).toBe(31);
+  const page = await fixture.reader.page({ after: 30, limit: 10, signal: testSignal() });
+  expect(page).toMatchObject({ rows: [], position: 30, head: 30, full: false });
+  expect(page.tag).toBe(page.tagAtFrom);
+  await log.append(batchOf([upsert("next")]), testSignal());
+  expect((await fixture.reader.page({ after: 30, limit: 10, signal: testSignal() })).rows[0]?.position).toBe(31);
+});
+
+describe("what readers still need", () => {
+  test("an unexpired claim keeps the log from its position on; an expired one doesn't", async () => {
+    const claims = new ClaimStore(fixture.postgres.pool);
+    await claims.upsertClaim({ name: "cache a", kind: "cache", versions: [1], position: 57 });
+    await fill(20, retention());
+    expect(await floorOf()).toBe(51);
+    await retention({ claimTtlS: 0 }).runOnce(testSignal());
+    expect(await floorOf()).toBe(121);
+  });
+
+  test("the hard limit wins", async () => {
+    const claims = new ClaimStore(fixture.postgres.pool);
+    await claims.upsertClaim({ name: "cache a", kind: "cache", versions: [1], position: 0 });
+    await fill(30, retention({ rowsHardMax: 200 }));
+    expect(await floorOf()).toBe(101);
+  });
+
+  test("the newest snapshot of a live entity keeps the log", async () => {
+    const entities = new PostgresEntityStore({ pool: fixture.postgres.pool, onChange: () => undefined });
+    const shape = { id_column: { path: "$._id", type: "string" as const }, columns: [], indexes: [] };
+    const { entity } = await entities.create({ name: "users", client: "main", source: "users", shape }, testSignal());
+    await log.append(batchOf([bracket("sync_start", entity.id), bracket("sync_end", entity.id)]), testSignal());
+    const snapshots = new PostgresSnapshotStore(fixture.postgres.pool);
+    const manifest = {
+      id: "s1", entity: "users", version: entity.id, log_id: "l", position: 25, tag: "t", cluster_time_s: null,
+      rows: 0, size_bytes: 0, sha256: "", created_at: "",
+    };
+    await snapshots.insert({ manifest, holder: "here", path: "/s1" }, testSignal());
+    await snapshots.insert({ manifest: { ...manifest, id: "s2", position: 45 }, holder: "here", path: "/s2" }, testSignal());
+    await fill(20, retention());
+    const floor = await floorOf();
+    expect(floor).toBeGreaterThan(20);
+    expect(floor).toBeLessThanOrEqual(46);
+    expect((await snapshots.newest(entity.id, testSignal()))?.manifest.id).toBe("s2");
+    await entities.delete("users");
+    await retention().runOnce(testSignal());
+    expect(await floorOf()).toBeGreaterThan(100);
+  });
+});
+
+test("an append that is under way keeps its partition, and is not lost", async () => {
+  const writer = new pg.Client({ connectionString: fixture.uri });
+  await writer.connect();
+  await writer.query("BEGIN");
+  const { rows } = await writer.query<{ id: string }>("SELECT nextval('emcache.batch_id') AS id");
+  const id = rows[0]?.id ?? "";
+  const batch = batchOf([upsert("slow")]);
+  const copy = writer.query(copyFrom(COPY_ROWS));
+  for (const chunk of copyChunks(id, batch.rows)) copy.write(chunk);
+  await new Promise<void>((resolve) => copy.end(resolve));
+  // Its partition is full and far below what is kept; only the transaction holds it.
+  const slow = await fixture.lease("slow");
+  await slow.log().load(testSignal());
+  for (let index = 0; index < 12; index++) {
+    await log.append(batchOf(Array.from({ length: 10 }, (_, row) => upsert(`${index} ${row}`))), testSignal());
+    await retention().runOnce(testSignal()).catch((error: unknown) => {
+      expect(error).toMatchObject({ code: "postgres_unavailable" });
+    });
+  }
+  await writer.query(`${sealStatement(id, { source: "slow", epoch: slow.epoch, number: 2, tag: "slow" }, batch)}; COMMIT`);
+  await writer.end();
+  await retention().runOnce(testSignal());
+  const floor = await floorOf();
+  const page = await fixture.reader.page({ after: floor - 1, limit: 1_000, signal: testSignal() });
+  expect(page.rows.map(({ docId }) => docId)).toContain("slow");
+});
+
+test("a batch whose partition was dropped meanwhile goes to a new one", async () => {
+  await fixture.postgres.pool.query("DROP TABLE emcache.oplog_p0; DROP TABLE emcache.batch_p0");
+  await expect(log.append(batchOf([upsert("a")]), testSignal())).rejects.toMatchObject({ code: "postgres_unavailable" });
+  await retention().runOnce(testSignal());
+  await fixture.postgres.pool.query("SELECT setval('emcache.batch_id', 1073741824, false)");
+  await log.append(batchOf([upsert("a")]), testSignal());
+  expect((await fixture.readAll()).map(({ docId }) => docId)).toEqual(["a"]);
+});
+
+test("retention while appends and reads go on disturbs neither", async () => {
+  const keeper = retention({ rowsMax: 4_000 });
+  let writing = true;
+  const write = async (): Promise<void> => {
+    for (let index = 0; index < 60; index++) {
+      await log.append(batchOf(Array.from({ length: index % 2 === 0 ? 400 : 20 }, (_, row) => upsert(`${index} ${row}`))), testSignal());
+    }
+    writing = false;
+  };
+  const keep = async (): Promise<void> => {
+    while (writing) await keeper.runOnce(testSignal()).catch(() => undefined);
+  };
+  const read = async (): Promise<void> => {
+    for (let after = 0; writing; ) {
+      const page = await fixture.reader.page({ after, limit: 300, signal: testSignal() });
+      for (const row of page.rows) expect(row.position).toBe(++after);
+      after = page.position;
+    }
+  };
+  await Promise.all([write(), keep(), read()]);
+  await keeper.runOnce(testSignal());
+  expect(await floorOf()).toBeGreaterThan(1);
+}, 60_000);
