@@ -4,6 +4,7 @@ import { fastify, LogController } from "fastify";
 import type { Socket } from "node:net";
 import type { ApiDependencies } from "./api-dependencies.ts";
 import type { ApiInstance } from "./api-instance.ts";
+import { endStalledAnswers } from "./end-stalled-answers.ts";
 import { sendProblem, toShownError } from "./error-answer.ts";
 import { acceptJsonBodies } from "./json-body.ts";
 import { sendLegacyError } from "./legacy-error.ts";
@@ -26,6 +27,8 @@ const REQUEST_TIMEOUT_MS = 30_000;
 const KEEP_ALIVE_TIMEOUT_MS = 72_000;
 /** `GET /api/oplogs` names each entity in its query string; Node's default of 16 KiB ends at some hundred. */
 const HEADER_BYTES_MAX = 64 * 1024;
+/** A client that takes nothing of its answer for so long is gone: its connection, memory and file are given up. */
+const STALLED_TIMEOUT_MS = 120_000;
 /** A name in a path may be percent-encoded to three times its length. */
 const PATH_PARAMETER_LENGTH_MAX = 512;
 
@@ -51,6 +54,7 @@ export function buildApiApplication(dependencies: ApiDependencies): ApiInstance 
   // Answers are printed as they are: the schemas describe them, they don't cut them.
   app.setSerializerCompiler(() => (value) => JSON.stringify(value));
   acceptJsonBodies(app);
+  endStalledAnswers(app, STALLED_TIMEOUT_MS);
   addErrorHandlers(app, dependencies);
   addHealthRoutes(app, dependencies);
   addEntityRoutes(app, dependencies);

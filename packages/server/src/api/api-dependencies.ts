@@ -103,6 +103,9 @@ export interface RejectShown {
   readonly column: string | null;
   readonly reason: string;
   readonly sample: string;
+  readonly seenCount: number;
+  /** RFC 3339, UTC with `Z`. */
+  readonly lastSeenAt: string;
 }
 
 /** Where rejects are kept. */

@@ -28,7 +28,7 @@ async function get(path: string): Promise<Answer> {
   return answerOf(await api.request(path));
 }
 
-const STORED = { id: 1, ...USERS, created_at: "2026-01-02T03:04:05.000Z" };
+const STORED = { id: 1, ...USERS, created_at: "2026-01-01T00:00:00Z" };
 
 describe("/api/entity", () => {
   test("POST answers 200 with the entity, and the list has it at once", async () => {
@@ -44,8 +44,8 @@ describe("/api/entity", () => {
   });
 
   test("the list shows the live version while a changed one is copied", async () => {
-    api.registry.add(USERS, "live");
-    api.registry.add({ ...USERS, source: "people" }, "pending");
+    await api.add(USERS, "live");
+    await api.add({ ...USERS, source: "people" }, "pending");
     expect(await get("/api/entity")).toEqual({ status: 200, body: [STORED] });
   });
 
@@ -102,7 +102,7 @@ describe("/api/entity", () => {
       status: 200,
       body: { success: true },
     });
-    api.registry.failure = new EmcacheError("postgres_unavailable", "away");
+    api.store.isAway = true;
     expect(await answerOf(await api.request("/api/entity/refresh", { method: "POST" }))).toEqual({
       status: 200,
       body: { success: false },
@@ -111,8 +111,8 @@ describe("/api/entity", () => {
 });
 
 describe("/api/oplogs", () => {
-  beforeEach(() => {
-    for (const name of ["users", "orders", "items"]) api.registry.add({ ...USERS, name }, "live");
+  beforeEach(async () => {
+    for (const name of ["users", "orders", "items"]) await api.add({ ...USERS, name }, "live");
   });
 
   test("status is the head, 0 when empty", async () => {
@@ -205,7 +205,7 @@ describe("/api/snapshot/{name}", () => {
   }
 
   test("is the file, in zstd rather than gzip", async () => {
-    api.registry.add(USERS, "pending");
+    await api.add(USERS, "pending");
     // The bytes are no zstd, so that a client which decodes them would fail: only what the header says is looked at.
     const codings: string[] = [];
     api.legacy = async (_name, coding) => {
@@ -226,7 +226,7 @@ describe("/api/snapshot/{name}", () => {
 
   test("an unknown name is 404, one that can't be served yet 503", async () => {
     expect(await get("/api/snapshot/nobody")).toEqual({ status: 404, body: { error: "Entity not found" } });
-    api.registry.add(USERS, "pending");
+    await api.add(USERS, "pending");
     api.legacy = () => Promise.reject(new EmcacheError("snapshot_not_ready", "There is nothing to start from yet"));
     expect(await get("/api/snapshot/users")).toEqual({
       status: 503,

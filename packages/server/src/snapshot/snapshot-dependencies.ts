@@ -16,6 +16,8 @@ export interface SnapshotRegistry {
   list(): readonly RegisteredEntity[];
   get(name: string): { readonly live: RegisteredEntity | null; readonly pending: RegisteredEntity | null } | null;
   onChange(listener: () => void): () => void;
+  /** Resolves once PostgreSQL was read; until then the list is empty because nothing is known. */
+  loaded(signal: AbortSignal): Promise<void>;
 }
 
 /** The cache files that snapshots are made of. */

@@ -37,7 +37,8 @@ export class SnapshotManager implements Service {
   readonly #counter: EntryCounter;
   /** Builds that run, by version: whoever asks meanwhile shares the build. */
   readonly #builds = new Map<number, Promise<SnapshotManifest>>();
-  #hasSeenRegistry = false;
+  #isRegistryLoaded = false;
+  #loading: Promise<void> = Promise.resolve();
   #unsubscribe: () => void = () => {};
   #loop: Promise<void> = Promise.resolve();
   #pruning: Promise<void> = Promise.resolve();
@@ -55,10 +56,15 @@ export class SnapshotManager implements Service {
 
   async start(): Promise<void> {
     await this.#shelf.load();
-    this.#unsubscribe = this.#dependencies.registry.onChange(() => {
-      this.#hasSeenRegistry = true;
-      this.#prune();
-    });
+    const { registry } = this.#dependencies;
+    this.#unsubscribe = registry.onChange(() => this.#prune());
+    this.#loading = registry.loaded(this.#tasks.signal).then(
+      () => {
+        this.#isRegistryLoaded = true;
+        this.#prune();
+      },
+      () => {},
+    );
     this.#loop = this.#checkForever();
   }
 
@@ -68,7 +74,7 @@ export class SnapshotManager implements Service {
     // A build in hand may finish in the time there is; nothing new begins.
     await untilAborted(builds, signal).catch(() => {});
     this.#tasks.stop();
-    await Promise.allSettled([this.#loop, this.#pruning, ...this.#builds.values()]);
+    await Promise.allSettled([this.#loop, this.#loading, this.#pruning, ...this.#builds.values()]);
     this.#dependencies.health.stopped();
   }
 
@@ -250,9 +256,8 @@ export class SnapshotManager implements Service {
 
   async #pruneNow(): Promise<void> {
     const { registry, keepCount } = this.#dependencies;
-    const records = registry.list();
-    // A registry that has not read PostgreSQL yet is empty, which says nothing about what was deleted.
-    if (records.length === 0 && !this.#hasSeenRegistry) return;
+    // Before it has read PostgreSQL the registry is empty, which says nothing about what was deleted.
+    if (!this.#isRegistryLoaded) return;
     const kept = new Map<number, number>();
     for (const manifest of this.#shelf.all()) {
       const live = registry.get(manifest.entity)?.live ?? null;

@@ -43,7 +43,14 @@ function addReadRoutes(app: ApiInstance, dependencies: Dependencies): void {
   app.get("/api/entities/:name/rejects", { schema: rejectsSchema }, async ({ params, query }) => {
     const { entity } = requireNamedVersion(registry, params.name);
     const found = await rejects.list(entity.id, query.limit ?? 100);
-    return found.map(({ docId, column, reason, sample }) => ({ doc_id: docId, column, reason, sample }));
+    return found.map(({ docId, seenCount, lastSeenAt, ...reject }) => ({
+      doc_id: docId,
+      column: reject.column,
+      reason: reject.reason,
+      sample: reject.sample,
+      seen_count: seenCount,
+      last_seen_at: lastSeenAt,
+    }));
   });
 }
 

@@ -1,8 +1,10 @@
-import { EmcacheError, type Entity, type EntityDefinition, type SnapshotManifest } from "@emcache/protocol";
+import { EmcacheError, type EntityDefinition, type SnapshotManifest } from "@emcache/protocol";
 import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { EntityRegistry } from "../../entity/entity-registry.ts";
+import { MemoryEntityStore } from "../../entity/testing/memory-entity-store.ts";
 import { validateEntity } from "../../entity/validate-entity.ts";
 import { HealthRegistry } from "../../runtime/health-registry.ts";
 import { createLogger } from "../../runtime/logger.ts";
@@ -11,71 +13,13 @@ import type {
   CacheStatusShown,
   CaptureStatus,
   ContentCoding,
-  EntityRegistryPort,
-  EntityVersions,
   OplogPage,
   OplogPageRequest,
   OplogReaderPort,
   OplogRow,
-  RegisteredEntity,
   SnapshotFile,
 } from "../api-dependencies.ts";
 import { ApiServer } from "../api-server.ts";
-
-/** Entities in memory. */
-export class MemoryRegistry implements EntityRegistryPort {
-  records: RegisteredEntity[] = [];
-  failure: EmcacheError | null = null;
-  #id = 0;
-
-  list(): readonly RegisteredEntity[] {
-    return this.records;
-  }
-
-  get(name: string): EntityVersions | null {
-    const found = this.records.filter(({ entity }) => entity.name === name);
-    if (found.length === 0) return null;
-    return {
-      live: found.find(({ state }) => state === "live") ?? null,
-      pending: found.find(({ state }) => state === "pending") ?? null,
-    };
-  }
-
-  async create(definition: EntityDefinition): Promise<RegisteredEntity> {
-    this.#require();
-    if (this.get(definition.name) !== null)
-      throw new EmcacheError("entity_exists", `There is an entity "${definition.name}"`);
-    return this.add(definition, "pending");
-  }
-
-  async update(name: string, definition: EntityDefinition): Promise<RegisteredEntity> {
-    this.#require();
-    if (this.get(name) === null) throw new EmcacheError("entity_not_found", `There is no entity "${name}"`);
-    return this.add(definition, "pending");
-  }
-
-  async delete(name: string): Promise<boolean> {
-    this.#require();
-    const existed = this.get(name) !== null;
-    this.records = this.records.filter(({ entity }) => entity.name !== name);
-    return existed;
-  }
-
-  async refresh(): Promise<void> {
-    this.#require();
-  }
-
-  add(definition: EntityDefinition, state: "live" | "pending"): RegisteredEntity {
-    const entity: Entity = { id: ++this.#id, ...definition, created_at: "2026-01-02T03:04:05.000Z" };
-    const record = { entity, state };
-    this.records = [...this.records, record];
-    return record;
-  }
-
-  #require(): void {
-    if (this.failure !== null) throw this.failure;
-  }
-}
 
 /** The log in memory. It looks at `scanMax` positions a page, as the real one stops at some number. */
 export class MemoryOplog implements OplogReaderPort {
@@ -144,7 +88,8 @@ export const USERS: EntityDefinition = {
 
 /** An API that listens on a port of its own, over parts in memory. */
 export class TestApi {
-  readonly registry = new MemoryRegistry();
+  readonly store = new MemoryEntityStore();
+  readonly registry: EntityRegistry;
   readonly oplog = new MemoryOplog();
   readonly statuses = new Map<number, CacheStatusShown>();
   readonly captures = new Map<string, CaptureStatus>();
@@ -162,17 +107,36 @@ export class TestApi {
   readonly server: ApiServer;
 
   constructor(overrides: Partial<ApiDependencies> = {}) {
+    const logger = createLogger({
+      level: "info",
+      destination: { write: (line: string) => void this.logLines.push(line) },
+    });
+    this.registry = new EntityRegistry({
+      store: this.store,
+      refreshIntervalMs: 3_600_000,
+      logger,
+      health: new HealthRegistry().component("registry"),
+    });
     this.server = new ApiServer({
       host: "127.0.0.1",
       port: 0,
-      logger: createLogger({ level: "info", destination: { write: (line: string) => void this.logLines.push(line) } }),
+      logger,
       sourceNames: ["main"],
       registry: this.registry,
       oplog: this.oplog,
       caches: { statuses: () => this.statuses },
       rejects: {
         count: async () => this.rejects,
-        list: async () => [{ docId: "d1", column: "age", reason: "is no integer", sample: '"x"' }],
+        list: async () => [
+          {
+            docId: "d1",
+            column: "age",
+            reason: "is no integer",
+            sample: '"x"',
+            seenCount: 2,
+            lastSeenAt: "2026-01-02T03:04:05.000Z",
+          },
+        ],
       },
       captures: {
         captureStatus: (name) => this.captures.get(name) ?? { lagMs: 5, error: null },
@@ -191,6 +155,7 @@ export class TestApi {
   }
 
   async start(): Promise<this> {
+    await this.registry.refresh();
     await this.server.start();
     return this;
   }
@@ -198,6 +163,22 @@ export class TestApi {
   async close(): Promise<void> {
     await this.server.stop(AbortSignal.timeout(1000));
     rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** Makes a version; of a name that there is, one that will replace it. */
+  async add(definition: EntityDefinition, state: "live" | "pending"): Promise<number> {
+    const isNew = this.registry.get(definition.name) === null;
+    const created = await (isNew
+      ? this.registry.create(definition)
+      : this.registry.update(definition.name, definition));
+    if (state === "live") await this.makeLive(created.entity.id);
+    return created.entity.id;
+  }
+
+  /** What the end of its first copy does. */
+  async makeLive(version: number): Promise<void> {
+    this.store.makeLive(version);
+    await this.registry.refresh();
   }
 
   get url(): string {

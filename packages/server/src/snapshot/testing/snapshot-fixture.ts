@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HealthRegistry } from "../../runtime/health-registry.ts";
 import { createLogger } from "../../runtime/logger.ts";
+import { untilAborted } from "../../runtime/until-aborted.ts";
 import { SnapshotManager } from "../snapshot-manager.ts";
 import type { SnapshotDependencies, SnapshotRegistry } from "../snapshot-dependencies.ts";
 import type { SnapshotRecord, SnapshotStore } from "../snapshot-store-port.ts";
@@ -53,6 +54,8 @@ export class SnapshotFixture {
   readonly log: (CacheRow & { readonly version: number })[] = [];
   floor = 1;
   records: Registered[] = [];
+  /** Replaced by one that is pending: a registry that has not read PostgreSQL yet. */
+  registryLoaded: Promise<void> = Promise.resolve();
   readonly #listeners = new Set<() => void>();
   #managers: SnapshotManager[] = [];
 
@@ -149,6 +152,7 @@ export class SnapshotFixture {
         const ofState = (state: string): Registered | null => found.find((record) => record.state === state) ?? null;
         return { live: ofState("live"), pending: ofState("pending") };
       },
+      loaded: async (signal) => untilAborted(this.registryLoaded, signal),
       onChange: (listener) => {
         this.#listeners.add(listener);
         return () => this.#listeners.delete(listener);
