@@ -23,8 +23,11 @@ export interface EmbeddedBinaries {
  *
  * @throws embedded_postgres_failed
  */
-export async function embeddedBinaries(copyDir: string, user: ServerUser | null): Promise<EmbeddedBinaries> {
-  const native = nativeDirectory();
+export async function embeddedBinaries(
+  copyDir: string,
+  user: ServerUser | null,
+  native: string = nativeDirectory(),
+): Promise<EmbeddedBinaries> {
   const version = await packageVersion(dirname(native));
   const reachable = (await barredDirectory(join(native, "bin"), user)) === null;
   if (reachable && (await linkLibraries(native))) return binariesIn(native, version);
