@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { hostname } from "node:os";
-import { EmcacheError } from "@emcache/protocol";
+import { EmcacheError, type Entity } from "@emcache/protocol";
 import type { CapturesPort } from "./api/api-dependencies.ts";
 import { ApiServer } from "./api/api-server.ts";
 import { CacheClaims } from "./cache/cache-claims.ts";
@@ -25,7 +25,7 @@ import { type Logger, moduleLogger } from "./runtime/logger.ts";
 import type { Service } from "./runtime/service.ts";
 import { ServiceStack } from "./runtime/service-stack.ts";
 import { SnapshotManager } from "./snapshot/snapshot-manager.ts";
-import { SourceService } from "./source/source-service.ts";
+import { type CaptureTurn, SourceService } from "./source/source-service.ts";
 
 /** The whole program as one service. */
 export interface App extends Service {
@@ -49,96 +49,25 @@ export function createApp(config: Config, options: { readonly logger: Logger }):
     return service;
   };
   const has = new Set(config.roles);
-  const oplogLogger = moduleLogger(logger, "oplog");
+  const log = logParts(config, logger, health);
+  const { postgres, commitSignal, registry, retention, oplog, rejects, pool } = log;
+  for (const service of [postgres, commitSignal, registry, retention]) add(service);
 
-  const postgres = add(
-    new Postgres({ ...config.database.postgres, dataDir: config.dataDir, logger: oplogLogger, health: health.component("postgres") }),
-  );
-  const { pool } = postgres;
-  const commitSignal = add(new CommitSignal({ postgres, logger: oplogLogger }));
-  const registry = add(
-    new EntityRegistry({
-      store: new PostgresEntityStore({ pool, onChange: () => commitSignal.registryChanged() }),
-      refreshIntervalMs: config.cache.entityRefreshIntervalS * 1000,
-      logger: moduleLogger(logger, "entity"),
-      health: health.component("registry"),
-    }),
-  );
-  commitSignal.onRegistryChange(() => void registry.refresh().catch(() => "the poll sees it"));
-  const rejects = new RejectStore(pool);
-  const oplog = new OplogReader(pool);
-  add(
-    new Retention({ pool, ...config.retention, logger: oplogLogger, health: health.component("retention") }),
-  );
-
-  const sources = new Map<string, SourceService>();
-  const replicator = new Replicator({
-    connection: { ...postgres.connection },
-    baseDir: config.cache.baseDir,
-    replicationIntervalS: config.cache.replicationIntervalS,
-    onNeedsCopy: (version, reason) => {
-      logger.warn({ event: "cache_needs_copy", version, reason }, "a cache can't be built from the log; copying anew");
-      for (const source of sources.values()) source.requestCopy(version);
-    },
-    onRejects: (found) =>
-      void rejects
-        .add(found.map((reject) => ({ ...reject, column: null, sample: "" })))
-        .catch((error: unknown) => logger.error({ event: "rejects_not_stored", reason: messageOf(error) }, "rejects not stored")),
-    logger: moduleLogger(logger, "cache"),
-    health: health.component("replicator"),
-  });
+  const sources = has.has("capture")
+    ? captureServices(config, { logger, health, postgres, commitSignal, registry })
+    : [];
+  const replicator = replicatorOf(config, { logger, health, postgres, rejects, sources });
   const holder = holderName(config.cache.baseDir);
   if (has.has("replicate")) {
     add(replicator);
     registry.onChange(() => replicator.setEntities(registry.list()));
     commitSignal.onCommit(() => replicator.wake());
+    const statuses = (): ReturnType<Replicator["statuses"]> => replicator.statuses();
     add(
-      new CacheClaims({
-        name: holder,
-        statuses: () => replicator.statuses(),
-        store: new ClaimStore(pool),
-        logger: moduleLogger(logger, "cache"),
-      }),
+      new CacheClaims({ name: holder, statuses, store: new ClaimStore(pool), logger: moduleLogger(logger, "cache") }),
     );
   }
-
-  if (has.has("capture")) {
-    const bytesMax = config.memory.captureBytesMax;
-    const budget = new ByteBudget({ bytesMax, reservedBytes: Math.floor(bytesMax * STREAM_RESERVE) });
-    for (const [sourceName, source] of Object.entries(config.sources)) {
-      sources.set(
-        sourceName,
-        add(
-          new SourceService({
-            mongo: { sourceName, ...reachable(sourceName, source) },
-            takeTurn: async (signal) => {
-              await registry.loaded(signal);
-              const lease = await SourceLease.acquire(
-                {
-                  postgres,
-                  sourceName,
-                  logger: moduleLogger(logger, "source"),
-                  onCommit: (head) => commitSignal.committed(head),
-                  onRegistryChange: () => commitSignal.registryChanged(),
-                },
-                signal,
-              );
-              return { log: lease.log(), lost: lease.lost, release: () => lease.release() };
-            },
-            entities: {
-              list: () => registry.list().map(({ entity }) => entity).filter(({ client }) => client === sourceName),
-              onChange: (listener) => registry.onChange(listener),
-            },
-            budget,
-            copySettings: config.copy,
-            health: health.component(`source.${sourceName}`),
-            logger: moduleLogger(logger, "source"),
-            onAppended: (batch, appended) => logger.trace({ event: "appended", ...appended, rejects: batch.rejects.length }, "appended"),
-          }),
-        ),
-      );
-    }
-  }
+  for (const source of sources) add(source);
 
   const snapshots = add(
     new SnapshotManager({
@@ -155,10 +84,8 @@ export function createApp(config: Config, options: { readonly logger: Logger }):
       logger: moduleLogger(logger, "snapshot"),
     }),
   );
-
   const api = new ApiServer({
-    host: config.server.host,
-    port: config.server.port,
+    ...config.server,
     logger: moduleLogger(logger, "api"),
     sourceNames: Object.keys(config.sources),
     registry,
@@ -180,18 +107,129 @@ export function createApp(config: Config, options: { readonly logger: Logger }):
   };
 }
 
+interface LogParts {
+  readonly postgres: Postgres;
+  readonly pool: Postgres["pool"];
+  readonly commitSignal: CommitSignal;
+  readonly registry: EntityRegistry;
+  readonly retention: Retention;
+  readonly oplog: OplogReader;
+  readonly rejects: RejectStore;
+}
+
+/** PostgreSQL and what lies in it. */
+function logParts(config: Config, rootLogger: Logger, health: HealthRegistry): LogParts {
+  const logger = moduleLogger(rootLogger, "oplog");
+  const { dataDir } = config;
+  const postgres = new Postgres({ ...config.database.postgres, dataDir, logger, health: health.component("postgres") });
+  const { pool } = postgres;
+  const commitSignal = new CommitSignal({ postgres, logger });
+  const registry = new EntityRegistry({
+    store: new PostgresEntityStore({ pool, onChange: () => commitSignal.registryChanged() }),
+    refreshIntervalMs: config.cache.entityRefreshIntervalS * 1000,
+    logger: moduleLogger(rootLogger, "entity"),
+    health: health.component("registry"),
+  });
+  commitSignal.onRegistryChange(() => void registry.refresh().catch(() => "the poll sees it"));
+  const retention = new Retention({ pool, ...config.retention, logger, health: health.component("retention") });
+  return {
+    postgres,
+    pool,
+    commitSignal,
+    registry,
+    retention,
+    oplog: new OplogReader(pool),
+    rejects: new RejectStore(pool),
+  };
+}
+
+interface ReplicatorParts {
+  readonly logger: Logger;
+  readonly health: HealthRegistry;
+  readonly postgres: Postgres;
+  readonly rejects: RejectStore;
+  readonly sources: readonly SourceService[];
+}
+
+function replicatorOf(config: Config, parts: ReplicatorParts): Replicator {
+  const { health, postgres, rejects, sources } = parts;
+  const logger = moduleLogger(parts.logger, "cache");
+  return new Replicator({
+    connection: { ...postgres.connection },
+    baseDir: config.cache.baseDir,
+    replicationIntervalS: config.cache.replicationIntervalS,
+    onNeedsCopy: (version, reason) => {
+      logger.warn({ event: "cache_needs_copy", version, reason }, "a cache can't be built from the log; copying anew");
+      for (const source of sources) source.requestCopy(version);
+    },
+    onRejects: (found) =>
+      void rejects
+        .add(found.map((reject) => ({ ...reject, column: null, sample: "" })))
+        .catch((error: unknown) =>
+          logger.error({ event: "rejects_lost", reason: messageOf(error) }, "rejects not stored"),
+        ),
+    logger,
+    health: health.component("replicator"),
+  });
+}
+
+interface CaptureParts {
+  readonly logger: Logger;
+  readonly health: HealthRegistry;
+  readonly postgres: Postgres;
+  readonly commitSignal: CommitSignal;
+  readonly registry: EntityRegistry;
+}
+
+/** One capture a source; they share the process's memory for what is on its way into the log. */
+function captureServices(config: Config, parts: CaptureParts): SourceService[] {
+  const { health, postgres, commitSignal, registry } = parts;
+  const logger = moduleLogger(parts.logger, "source");
+  const bytesMax = config.memory.captureBytesMax;
+  const budget = new ByteBudget({ bytesMax, reservedBytes: Math.floor(bytesMax * STREAM_RESERVE) });
+  return Object.entries(config.sources).map(([sourceName, source]) => {
+    const takeTurn = async (signal: AbortSignal): Promise<CaptureTurn> => {
+      // An entity that is not known yet must not look like one that is gone.
+      await registry.loaded(signal);
+      const onCommit = (head: number): void => commitSignal.committed(head);
+      const onRegistryChange = (): void => commitSignal.registryChanged();
+      const lease = await SourceLease.acquire({ postgres, sourceName, logger, onCommit, onRegistryChange }, signal);
+      return { log: lease.log(), lost: lease.lost, release: () => lease.release() };
+    };
+    return new SourceService({
+      mongo: { sourceName, ...reachable(sourceName, source) },
+      takeTurn,
+      entities: {
+        list: () => entitiesOf(registry, sourceName),
+        onChange: (listener) => registry.onChange(listener),
+      },
+      budget,
+      copySettings: config.copy,
+      health: health.component(`source.${sourceName}`),
+      logger,
+    });
+  });
+}
+
+function entitiesOf(registry: EntityRegistry, sourceName: string): Entity[] {
+  return registry
+    .list()
+    .map(({ entity }) => entity)
+    .filter(({ client }) => client === sourceName);
+}
+
 /** What the API shows of the capture. */
-function capturesOf(sources: ReadonlyMap<string, SourceService>, health: HealthRegistry): CapturesPort {
+function capturesOf(sources: readonly SourceService[], health: HealthRegistry): CapturesPort {
   return {
     captureStatus: (sourceName) => {
-      const source = sources.get(sourceName);
+      const source = sources.find((candidate) => candidate.sourceName === sourceName);
       if (source === undefined) return null;
       const { status, reason, code, hint } = health.component(`source.${sourceName}`).state();
       const error = status === "degraded" ? { code: code ?? "internal", detail: reason ?? "", hint: hint ?? "" } : null;
       return { lagMs: source.status().lagMs, error };
     },
     copyProgress: (version) => {
-      for (const source of sources.values()) {
+      for (const source of sources) {
         const copy = source.status().copies.get(version);
         if (copy?.state === "running") return copy;
       }
@@ -204,7 +242,9 @@ function capturesOf(sources: ReadonlyMap<string, SourceService>, health: HealthR
 function reachable(sourceName: string, source: SourceConfig): SourceConfig {
   if (source.uri !== EMBEDDED) return source;
   throw new EmcacheError("config_invalid", `sources.${sourceName}.uri: "embedded" is not available in this version`, {
-    errors: [`sources.${sourceName}.uri: give the URI of a MongoDB replica set, mongodb://host:27017/database?replicaSet=name`],
+    errors: [
+      `sources.${sourceName}.uri: give the URI of a MongoDB replica set, mongodb://host:27017/database?replicaSet=name`,
+    ],
   });
 }
 

@@ -47,11 +47,17 @@ export class CacheClaims implements Service {
         const caches = [...statuses().values()];
         if (caches.length === 0) continue;
         const position = Math.min(...caches.map((cache) => cache.position));
-        await store.upsertClaim({ name, kind: "cache", versions: caches.map(({ version }) => version), position }, signal);
+        await store.upsertClaim(
+          { name, kind: "cache", versions: caches.map(({ version }) => version), position },
+          signal,
+        );
       } catch (error) {
         if (isAbort(error)) return;
         // An earlier claim stands until it expires, which is much later.
-        logger.warn({ event: "claim_failed", reason: messageOf(error) }, "the caches' claim on the log was not renewed");
+        logger.warn(
+          { event: "claim_failed", reason: messageOf(error) },
+          "the caches' claim on the log was not renewed",
+        );
       }
     }
   }

@@ -1,6 +1,6 @@
 import { EmcacheError } from "@emcache/protocol";
 import { retryForever } from "../runtime/retry.ts";
-import type { AppendedBatch, CaptureBatch, CaptureLog, CopyCheckpoint, StreamCheckpoint } from "./capture-log.ts";
+import type { CaptureBatch, CaptureLog, CopyCheckpoint, StreamCheckpoint } from "./capture-log.ts";
 import type { LogRow, Reject } from "./log-row.ts";
 
 /** What one step of the capture wants to be made durable together. */
@@ -17,8 +17,6 @@ export interface AppendUnit {
 
 export interface AppendQueueOptions {
   readonly log: CaptureLog;
-  /** Told after each append. */
-  readonly onAppended: (batch: CaptureBatch, appended: AppendedBatch) => void;
   /** Told of each failure that is retried. */
   readonly onError: (error: unknown, attempt: number, delayMs: number) => void;
 }
@@ -63,7 +61,7 @@ export class AppendQueue {
         await this.#untilWaiting(signal);
         const units = this.#take();
         const batch = joinUnits(units);
-        const appended = await retryForever((attempt) => this.#options.log.append(batch, attempt), {
+        await retryForever((attempt) => this.#options.log.append(batch, attempt), {
           signal,
           onError: this.#options.onError,
           delayMsMin: RETRY_DELAY_MS_MIN,
@@ -71,7 +69,6 @@ export class AppendQueue {
           isRetryable: (error) => error instanceof EmcacheError && error.retryable && error.code !== "lease_lost",
         });
         for (const unit of units) unit.release?.();
-        this.#options.onAppended(batch, appended);
       }
     } finally {
       for (const unit of this.#waiting) unit.release?.();

@@ -136,5 +136,8 @@ function textField(bytes: Buffer, fields: ReadonlyMap<string, RawElement>, name:
 }
 
 function invalid(what: string): EmcacheError {
-  return new EmcacheError("source_event_invalid", `The change stream sent something that is not a change event: ${what}`);
+  return new EmcacheError(
+    "source_event_invalid",
+    `The change stream sent something that is not a change event: ${what}`,
+  );
 }

@@ -99,7 +99,7 @@ export class CopyRun {
   /** Reads until the collection's end and logs it; errors of the source are retried after the last document logged. */
   async run(signal: AbortSignal): Promise<void> {
     try {
-      for (let isWhole = false; !isWhole; ) {
+      for (let isWhole = false; !isWhole;) {
         isWhole = await retryForever((attempt) => this.#readOn(attempt), {
           signal,
           onError: this.#options.onError,

@@ -143,7 +143,10 @@ export class CopyScheduler {
       budget,
       rowsPerSMax: settings.rowsPerSMax,
       onError: (error, attempt, delayMs) =>
-        logger.warn({ event: "copy_retry", ...context, attempt, delayMs, reason: messageOf(error) }, "copy interrupted"),
+        logger.warn(
+          { event: "copy_retry", ...context, attempt, delayMs, reason: messageOf(error) },
+          "copy interrupted",
+        ),
     });
     const ended = run
       .run(AbortSignal.any([signal, abort.signal]))

@@ -94,13 +94,16 @@ export class EventProcessor {
     const eventTime = events.at(-1)?.clusterTime ?? null;
     const after = laterOf(laterOf(progress.operationTime, eventTime), horizons.greatest());
     const options = { after, bytesMax: LOOKUP_PAGE_BYTES_MAX, signal };
-    for (const pages of chunksOf(pagesOf(wanted.values(), Math.min(LOOKUP_PAGE_IDS, this.#lookupIdsMax)), LOOKUP_PAGES_MAX)) {
+    for (const pages of chunksOf(
+      pagesOf(wanted.values(), Math.min(LOOKUP_PAGE_IDS, this.#lookupIdsMax)),
+      LOOKUP_PAGES_MAX,
+    )) {
       const found = await Promise.all(
         pages.map(({ collection, events }) => lookUpDocuments(source, collection, events.map(keyOf), options)),
       );
       for (const [index, page] of pages.entries()) {
         const documents = found[index];
-        if (documents == null) {
+        if (documents === null || documents === undefined) {
           this.#lookupIdsMax = Math.max(1, this.#lookupIdsMax >> 3);
           return null;
         }

@@ -1,6 +1,6 @@
 import { type ClientSession, type Db, type Document, MongoClient, ReadPreference } from "mongodb";
 import { EmcacheError } from "@emcache/protocol";
-import { abortable } from "../runtime/abortable.ts";
+import { untilAborted } from "../runtime/until-aborted.ts";
 import { classifyMongoError } from "./mongo-error.ts";
 
 /** Where a source is. */
@@ -72,8 +72,8 @@ export class MongoSource {
       maxPoolSize: 16,
     });
     try {
-      await abortable(client.connect(), signal);
-      const hello = await abortable(client.db("admin").command({ hello: 1 }), signal);
+      await untilAborted(client.connect(), signal);
+      const hello = await untilAborted(client.db("admin").command({ hello: 1 }), signal);
       return new MongoSource(options, client, checkHello(hello, options.sourceName));
     } catch (error) {
       await client.close(true);
@@ -90,7 +90,7 @@ export class MongoSource {
   async rawCommand(command: Document, session: ClientSession, signal: AbortSignal): Promise<Record<string, unknown>> {
     signal.throwIfAborted();
     try {
-      return await abortable(this.#database.command(command, { session, raw: true }), signal);
+      return await untilAborted(this.#database.command(command, { session, raw: true }), signal);
     } catch (error) {
       signal.throwIfAborted();
       throw classifyMongoError(error, this.sourceName);
@@ -100,7 +100,7 @@ export class MongoSource {
   /** How many documents the collection has, by its metadata; 0 where there is none. */
   async estimatedCount(collection: string, signal: AbortSignal): Promise<number> {
     try {
-      return await abortable(this.#database.collection(collection).estimatedDocumentCount(), signal);
+      return await untilAborted(this.#database.collection(collection).estimatedDocumentCount(), signal);
     } catch (error) {
       signal.throwIfAborted();
       throw classifyMongoError(error, this.sourceName);
@@ -126,11 +126,17 @@ function withOneHost(uri: string): string {
 function checkHello(hello: Document, sourceName: string): boolean {
   const isSharded = hello["msg"] === "isdbgrid";
   if (!isSharded && typeof hello["setName"] !== "string") {
-    throw new EmcacheError("source_unsuitable", `Source ${sourceName} is a standalone server, which has no change streams`);
+    throw new EmcacheError(
+      "source_unsuitable",
+      `Source ${sourceName} is a standalone server, which has no change streams`,
+    );
   }
   const wireVersion: unknown = hello["maxWireVersion"];
   if (typeof wireVersion === "number" && wireVersion < WIRE_VERSION_MIN) {
-    throw new EmcacheError("source_unsuitable", `Source ${sourceName} is older than MongoDB 4.4 (wire version ${wireVersion})`);
+    throw new EmcacheError(
+      "source_unsuitable",
+      `Source ${sourceName} is older than MongoDB 4.4 (wire version ${wireVersion})`,
+    );
   }
   return isSharded;
 }

@@ -116,7 +116,13 @@ export function documentsOf(bytes: Buffer, array: RawElement): Buffer[] {
  */
 export function idKeyOf(document: Buffer): string | null {
   // `_id` is the first element of nearly every document, but nothing guarantees it.
-  if (document.length > 8 && document[5] === 0x5f && document[6] === 0x69 && document[7] === 0x64 && document[8] === 0) {
+  if (
+    document.length > 8 &&
+    document[5] === 0x5f &&
+    document[6] === 0x69 &&
+    document[7] === 0x64 &&
+    document[8] === 0
+  ) {
     const type = document[4] ?? 0;
     return String.fromCharCode(type) + document.toString("latin1", 9, 9 + valueLength(document, type, 9));
   }

@@ -45,12 +45,30 @@ export class RowBuilder {
 
   #add(version: number, operation: "upsert" | "delete", docId: string, idType: number, data: string | null): void {
     const transaction = this.#transaction;
-    this.rows.push({ version, operation, docId, idType, origin: this.#origin, transaction, transactionEnd: false, data });
+    this.rows.push({
+      version,
+      operation,
+      docId,
+      idType,
+      origin: this.#origin,
+      transaction,
+      transactionEnd: false,
+      data,
+    });
     this.sizeBytes += ROW_OVERHEAD_BYTES + docId.length + (data?.length ?? 0);
   }
 }
 
 /** The bracket of a copy, which has no document. */
 export function syncRow(version: number, operation: "sync_start" | "sync_end"): LogRow {
-  return { version, operation, docId: "", idType: 0, origin: "copy", transaction: null, transactionEnd: false, data: null };
+  return {
+    version,
+    operation,
+    docId: "",
+    idType: 0,
+    origin: "copy",
+    transaction: null,
+    transactionEnd: false,
+    data: null,
+  };
 }

@@ -74,7 +74,6 @@ class Capture {
       copySettings: { maxConcurrent: 2, rowsPerSMax },
       health: this.health,
       logger,
-      onAppended: () => undefined,
     });
   }
 
@@ -150,9 +149,9 @@ describe("a source's capture", () => {
     await a.replaceOne({ _id: 3 }, { seq: 9 });
     await a.deleteMany({ _id: { $gte: 450 } });
     await caughtUp(capture, 1, "a");
-    expect(capture.log.rows.filter(({ operation }) => operation.startsWith("sync")).map(({ operation }) => operation)).toEqual(
-      ["sync_start", "sync_end"],
-    );
+    expect(
+      capture.log.rows.filter(({ operation }) => operation.startsWith("sync")).map(({ operation }) => operation),
+    ).toEqual(["sync_start", "sync_end"]);
     assertForwardOnly(capture.log, 1);
   });
 
@@ -269,7 +268,10 @@ describe("a source's capture", () => {
     expect(rows).toHaveLength(500);
     expect(new Set(rows.map(({ transaction }) => transaction)).size).toBe(1);
     expect(rows[0]?.transaction).not.toBeNull();
-    expect(rows.map(({ transactionEnd }) => transactionEnd)).toEqual([...Array.from({ length: 499 }, () => false), true]);
+    expect(rows.map(({ transactionEnd }) => transactionEnd)).toEqual([
+      ...Array.from({ length: 499 }, () => false),
+      true,
+    ]);
   });
 
   test("a token that the server does not know leads to a new copy, never to a start at now", async () => {

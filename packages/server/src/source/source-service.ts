@@ -1,6 +1,6 @@
 import { EmcacheError } from "@emcache/protocol";
 import type { Entity } from "@emcache/protocol";
-import { abortable } from "../runtime/abortable.ts";
+import { untilAborted } from "../runtime/until-aborted.ts";
 import type { ByteBudget } from "../runtime/byte-budget.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import type { ComponentHealth } from "../runtime/component-health.ts";
@@ -9,7 +9,7 @@ import type { Logger } from "../runtime/logger.ts";
 import { retryForever } from "../runtime/retry.ts";
 import type { Service } from "../runtime/service.ts";
 import { AppendQueue } from "./append-queue.ts";
-import type { AppendedBatch, CaptureBatch, CaptureLog, CopyCheckpoint } from "./capture-log.ts";
+import type { CaptureLog, CopyCheckpoint } from "./capture-log.ts";
 import { CopyScheduler, type CopySettings } from "./copy-scheduler.ts";
 import { EntityRouting } from "./entity-routing.ts";
 import { MongoSource, type MongoSourceOptions } from "./mongo-source.ts";
@@ -40,7 +40,6 @@ export interface SourceServiceOptions {
   readonly copySettings: CopySettings;
   readonly health: ComponentHealth;
   readonly logger: Logger;
-  readonly onAppended: (batch: CaptureBatch, appended: AppendedBatch) => void;
   readonly clock?: Clock;
 }
 
@@ -60,11 +59,17 @@ export class SourceService implements Service {
   readonly #options: SourceServiceOptions;
   readonly #stop = new AbortController();
   #running: Promise<void> | null = null;
+  /** Versions whose copy was asked for while there was no capture to do it. */
+  readonly #copyRequests = new Set<number>();
   #capture: { readonly stream: StreamCapture; readonly copies: CopyScheduler } | null = null;
 
   constructor(options: SourceServiceOptions) {
     this.#options = options;
     this.name = `source.${options.mongo.sourceName}`;
+  }
+
+  get sourceName(): string {
+    return this.#options.mongo.sourceName;
   }
 
   async start(): Promise<void> {
@@ -73,7 +78,7 @@ export class SourceService implements Service {
 
   async stop(signal: AbortSignal): Promise<void> {
     this.#stop.abort();
-    if (this.#running !== null) await abortable(this.#running, signal).catch(() => "given up");
+    if (this.#running !== null) await untilAborted(this.#running, signal).catch(() => "given up");
     this.#options.health.stopped();
   }
 
@@ -81,9 +86,11 @@ export class SourceService implements Service {
     return { lagMs: this.#capture?.stream.lagMs ?? null, copies: this.#capture?.copies.states() ?? new Map() };
   }
 
-  /** The version's cache can't be built from the log: its collection is copied again. */
+  /** The version's cache can't be built from the log: its collection is copied again, at the latest with the next turn. */
   requestCopy(version: number): void {
-    this.#capture?.copies.begin(version);
+    if (this.#capture === null) this.#copyRequests.add(version);
+    // Without a checkpoint every version is about to be copied.
+    else if (this.#capture.stream.hasHistory) this.#capture.copies.begin(version);
   }
 
   async #run(signal: AbortSignal): Promise<void> {
@@ -122,7 +129,7 @@ export class SourceService implements Service {
 
   /** Captures until the turn is lost, the process stops or a part fails; the other parts are stopped then. */
   async #captureWith(source: MongoSource, turn: CaptureTurn, outer: AbortSignal): Promise<void> {
-    const { entities, budget, copySettings, health, logger, onAppended } = this.#options;
+    const { entities, budget, copySettings, health, logger } = this.#options;
     const part = new AbortController();
     const signal = AbortSignal.any([outer, turn.lost, part.signal]);
     const start = await turn.log.load(signal);
@@ -130,16 +137,27 @@ export class SourceService implements Service {
     const routing = new EntityRouting();
     const queue = new AppendQueue({
       log: turn.log,
-      onAppended,
       onError: (error, attempt, delayMs) =>
-        logger.warn({ event: "append_retry", source: source.sourceName, attempt, delayMs, reason: messageOf(error) }, "append failed"),
+        logger.warn(
+          { event: "append_retry", source: source.sourceName, attempt, delayMs, reason: messageOf(error) },
+          "append failed",
+        ),
     });
-    let failure: unknown = null;
+    const ending: { failure: Error | null } = { failure: null };
     const fail = (error: unknown): void => {
-      failure ??= error;
+      ending.failure ??= asError(error);
       part.abort();
     };
-    const copies = new CopyScheduler({ source, routing, progress, queue, budget, settings: copySettings, logger, onFailure: fail });
+    const copies = new CopyScheduler({
+      source,
+      routing,
+      progress,
+      queue,
+      budget,
+      settings: copySettings,
+      logger,
+      onFailure: fail,
+    });
     copies.load(start.copies);
     let isStale = true;
     const unsubscribe = entities.onChange(() => (isStale = true));
@@ -148,7 +166,11 @@ export class SourceService implements Service {
       isStale = false;
       routing.update(entities.list());
       // Without a checkpoint the first opening begins every copy together with it.
-      if (stream.hasHistory) copies.reconcile();
+      if (stream.hasHistory) {
+        copies.reconcile();
+        for (const version of this.#copyRequests) copies.begin(version);
+      }
+      this.#copyRequests.clear();
     };
     const clock = this.#options.clock ?? systemClock;
     const stream = new StreamCapture({
@@ -173,7 +195,12 @@ export class SourceService implements Service {
       await copies.stop();
     }
     outer.throwIfAborted();
-    if (turn.lost.aborted) throw new EmcacheError("lease_lost", `Source ${source.sourceName} is captured by another process now`);
-    if (failure !== null && !isAbort(failure)) throw failure;
+    if (turn.lost.aborted)
+      throw new EmcacheError("lease_lost", `Source ${source.sourceName} is captured by another process now`);
+    if (ending.failure !== null && !isAbort(ending.failure)) throw ending.failure;
   }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new EmcacheError("internal", messageOf(error));
 }

@@ -88,7 +88,8 @@ export class StreamCapture {
   constructor(options: StreamCaptureOptions) {
     this.#options = options;
     const { checkpoint, progress } = options;
-    this.#token = checkpoint?.resumeToken == null ? null : Buffer.from(checkpoint.resumeToken);
+    const token = checkpoint?.resumeToken ?? null;
+    this.#token = token === null ? null : Buffer.from(token);
     this.#tokenTime = checkpoint?.clusterTime ?? null;
     this.#horizons = LookupHorizons.resumed(checkpoint?.lookupHorizon ?? null, progress);
     this.#processor = new EventProcessor({ ...options, horizons: this.#horizons });
@@ -137,9 +138,12 @@ export class StreamCapture {
     try {
       progress.observed(first.operationTime);
       if (this.#token === null) this.#beginHistory(first);
-      logger.info({ event: "stream_opened", source: source.sourceName, collections: stream.collections.size }, "following");
+      logger.info(
+        { event: "stream_opened", source: source.sourceName, collections: stream.collections.size },
+        "following",
+      );
       health.healthy();
-      for (let reply = first, number = OPENING; ; ) {
+      for (let reply = first, number = OPENING; ;) {
         const nextNumber = progress.sent();
         pending = stream.isClosed ? null : stream.next(this.#waitMs(reply), signal);
         pending?.catch(() => "seen below");
@@ -192,7 +196,7 @@ export class StreamCapture {
   }
 
   async #processEvents(events: readonly ChangeEvent[], isComplete: boolean, signal: AbortSignal): Promise<void> {
-    for (let start = 0; start < events.length; ) {
+    for (let start = 0; start < events.length;) {
       const event = events[start];
       if (event === undefined) return;
       if (!isDocumentEvent(event)) {
@@ -266,7 +270,10 @@ export class StreamCapture {
     const { copies, source } = this.#options;
     const token = first.postBatchResumeToken;
     if (token === null) {
-      throw new EmcacheError("source_unsuitable", `Source ${source.sourceName} opens a change stream without a resume token`);
+      throw new EmcacheError(
+        "source_unsuitable",
+        `Source ${source.sourceName} opens a change stream without a resume token`,
+      );
     }
     copies.beginAll(checkpointOf(token, first.operationTime, this.#horizons));
     this.#token = token;

@@ -1,4 +1,11 @@
-import type { AppendedBatch, CaptureBatch, CaptureLog, CaptureStart, CopyCheckpoint, StreamCheckpoint } from "../capture-log.ts";
+import type {
+  AppendedBatch,
+  CaptureBatch,
+  CaptureLog,
+  CaptureStart,
+  CopyCheckpoint,
+  StreamCheckpoint,
+} from "../capture-log.ts";
 import type { LogRow, Reject } from "../log-row.ts";
 
 /** A log in memory: what the capture would have made durable, in order. */
