@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { BSON_ZOO, documentOf, zooValue } from "./support/bson-zoo.ts";
 import type { ColumnTypeName, EntityRequest } from "./support/emcache-api.ts";
+import { eventually } from "./support/eventually.ts";
 import { expectedTable } from "./support/oracle.ts";
 import { rawInsert } from "./support/raw-insert.ts";
 import { useTestFolder } from "./support/use-test-folder.ts";
@@ -46,8 +47,11 @@ const asValues = BSON_ZOO.map((value, index) =>
   ]),
 );
 
-/** Documents with each value as their `_id`. */
-const asIds = BSON_ZOO.map((value) =>
+/**
+ * Documents with each value as their `_id`. Without -2^63 as a double: SecantusDB, unlike MongoDB, takes it beside the
+ * integer that equals it.
+ */
+const asIds = BSON_ZOO.filter(({ name }) => name !== "double -2^63").map((value) =>
   documentOf([
     ["_id", value],
     ["v", zooValue(value.name)],
@@ -109,6 +113,7 @@ describe("each BSON type as an _id", () => {
     // "-7" and -7 are different documents that would have the same key: the second is a reject, not a lost row.
     await collection.insertOne({ _id: "-7" as never, v: "text, where the int32 -7 exists" });
     await system.fence(entity);
+    await expectRejects(entity);
     await collection.deleteOne({ _id: "-7" as never });
     await system.expectEqual(entity);
     for (const document of await collection.find({}, { promoteValues: false, bsonRegExp: true }).toArray()) {
@@ -121,7 +126,7 @@ describe("each BSON type as an _id", () => {
 /** @returns what the server refused, in words */
 async function insert(collection: string, documents: readonly Uint8Array[]): Promise<string[]> {
   const outcomes = await rawInsert(system.mongo.uri, system.mongo.databaseName, collection, documents);
-  return outcomes.flatMap((outcome, index) => (outcome === null ? [] : [`${BSON_ZOO[index]?.name}: ${outcome}`]));
+  return outcomes.flatMap((outcome, index) => (outcome === null ? [] : [`number ${index}: ${outcome}`]));
 }
 
 /** A fence whose `_id` fits both types of id column. */
@@ -135,7 +140,12 @@ async function fenceById(entity: EntityRequest): Promise<void> {
 async function expectRejects(entity: EntityRequest): Promise<void> {
   const expected = await expectedTable(system.collection(entity.source), entity);
   expect(expected.rejects).toBeGreaterThan(0);
-  expect(await system.api.entity(entity.name)).toMatchObject({ rejects: expected.rejects });
+  // Those that the cache finds (keys that two documents share) are stored a moment after the row was passed.
+  await eventually(
+    async () => (await system.api.entity(entity.name)).rejects === expected.rejects,
+    10_000,
+    async () => `${expected.rejects} rejects; there are ${(await system.api.entity(entity.name)).rejects}`,
+  );
 }
 
 function zooArray(items: readonly { readonly type: number; readonly bytes: Uint8Array }[]): {

@@ -19,7 +19,9 @@ export function relaxedJsonOf(node: BsonNode): string {
     case "int64":
       return node.value.toString();
     case "double":
-      return Number.isFinite(node.value) ? canonicalNumber(String(node.value)) : `{"$numberDouble":"${node.value}"}`;
+      if (!Number.isFinite(node.value)) return `{"$numberDouble":"${node.value}"}`;
+      // Exactly: the shortest text of a large double has other digits.
+      return Number.isInteger(node.value) ? BigInt(node.value).toString() : String(node.value);
     case "bool":
       return String(node.value);
     case "null":

@@ -14,7 +14,7 @@ export interface ExpectedTable {
   /** Cells by primary key. Where several documents have the same key (ids of different types), one of them is right. */
   readonly rows: ReadonlyMap<string, readonly (readonly string[])[]>;
   readonly documents: number;
-  /** Values and documents that can't be mapped, those of equal keys included. */
+  /** Values and documents that can't be mapped; of documents with equal keys all but one. */
   readonly rejects: number;
 }
 
@@ -38,26 +38,27 @@ export async function expectedTable(
   const readers = columns.map((column) => ({ type: column.type, find: compilePath(column.path) }));
   const rows = new Map<string, string[][]>();
   let documents = 0;
-  let rejects = 0;
+  /** Keys and columns of refused values: two documents of one key are one place for an operator. */
+  const refused = new Set<string>();
   for await (const bytes of collection.find({}, { raw: true, batchSize: 5_000, readConcern: "majority" })) {
     documents += 1;
     const document = readBson(bytes as unknown as Uint8Array);
     const id = mapId(idColumn.type, idPath(document));
     if (id === null) {
-      rejects += 1;
+      refused.add(`document ${documents}`);
       continue;
     }
     const cells = readers.map(({ type, find }) => mapCell(type, find(document)));
-    rejects += cells.filter((cell) => cell.isRejected).length;
+    for (const [index, cell] of cells.entries()) if (cell.isRejected) refused.add(`${index} ${id}`);
     const row = cells.map(({ cell }) => cell);
     const same = rows.get(id);
     if (same === undefined) rows.set(id, [row]);
     else {
       same.push(row);
-      rejects += 1;
+      refused.add(`key ${id}`);
     }
   }
-  return { rows, documents, rejects };
+  return { rows, documents, rejects: refused.size };
 }
 
 /** Compares a cache file with what it should hold: every row, every value, its SQLite type included. */
