@@ -107,7 +107,9 @@ function sealArgument(identity: AppendIdentity, batch: CaptureBatch): Record<str
 export function rejectList(rejects: readonly Reject[]): Record<string, unknown>[] {
   return rejects.map((reject) => ({
     version: reject.version,
-    key: createHash("sha256").update(JSON.stringify([reject.docId, reject.column])).digest("base64"),
+    key: createHash("sha256")
+      .update(JSON.stringify([reject.docId, reject.column]))
+      .digest("base64"),
     doc_id: toStoredText(reject.docId),
     column_name: reject.column === null ? null : toStoredText(reject.column),
     reason: toStoredText(reject.reason),

@@ -1,4 +1,4 @@
-import { EmcacheError } from "@emcache/protocol";
+import type { EmcacheError } from "@emcache/protocol";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type TestPostgres, startTestPostgres } from "../../../../test/support/test-postgres.ts";
 import { PostgresCaptureLog } from "./postgres-capture-log.ts";
@@ -36,7 +36,12 @@ async function logThroughProxy(): Promise<PostgresCaptureLog> {
   const { pool } = await fixture.connect(proxy.uri);
   const nothing = (): void => undefined;
   const log = new PostgresCaptureLog({
-    pool, sourceName: "main", epoch: lease.epoch, onCommit: nothing, onRegistryChange: nothing, onLeaseLost: nothing,
+    pool,
+    sourceName: "main",
+    epoch: lease.epoch,
+    onCommit: nothing,
+    onRegistryChange: nothing,
+    onLeaseLost: nothing,
   });
   await log.load(testSignal());
   return log;
@@ -47,7 +52,17 @@ const large = Array.from({ length: 5_000 }, (_, index) => upsert(`large${index} 
 
 test("any document id is read back as it was", async () => {
   const log = await fixture.log("main");
-  const ids = ["", "plain", "nul\0inside", "\ud800 lone", "\u0001 mark", "tab\tline\nreturn\rback\\slash", "it's \"quoted\"", "😀", "\\N"];
+  const ids = [
+    "",
+    "plain",
+    "nul\0inside",
+    "\ud800 lone",
+    "\u0001 mark",
+    "tab\tline\nreturn\rback\\slash",
+    'it\'s "quoted"',
+    "😀",
+    "\\N",
+  ];
   await log.append(batchOf(ids.map((id) => upsert(id))), testSignal());
   // The same through COPY.
   await log.append(batchOf([...ids, ...large.map(({ docId }) => docId)].map((id) => upsert(id))), testSignal());
@@ -58,41 +73,50 @@ test("any document id is read back as it was", async () => {
   expect(rows.every(({ docId, data }) => data === JSON.stringify([docId]))).toBe(true);
 });
 
-describe("Log before checkpoint", () => {
-  // The connection breaks at each piece that an append sends, one after the other.
-  for (const [name, rows] of [["one message", small], ["COPY", large]] as const) {
-    test(`${name}: rows and checkpoint appear together or not at all`, async () => {
-      const log = await logThroughProxy();
-      const open = new AbortController();
-      for (let cutAt = 1; ; cutAt++) {
-        const before = (await fixture.reader.head()).head;
-        const tokenBefore = await storedToken(fixture, "main");
-        const token = `at ${cutAt}`;
-        let seen = 0;
-        proxy.decide = () => {
-          seen += 1;
-          return seen >= cutAt ? "cut" : "forward";
-        };
-        const batch = batchOf(rows, { checkpoint: checkpointAt(token) });
-        const failed = await log.append(batch, open.signal).then(() => null, (error: unknown) => error);
-        const { head } = await fixture.reader.head();
-        expect(await storedToken(fixture, "main")).toBe(head === before ? tokenBefore : token);
-        expect([before, before + rows.length]).toContain(head);
-        proxy.decide = () => "forward";
-        if (failed === null) break;
-        expect((failed as EmcacheError).code).toBe("postgres_unavailable");
-        // Repeated as it is.
-        await log.append(batch, open.signal);
-        expect((await fixture.reader.head()).head).toBe(before + rows.length);
-        expect(await storedToken(fixture, "main")).toBe(token);
-        if (cutAt > 12) break;
-      }
-    }, 60_000);
-  }
-});
+// The connection breaks at each piece that an append sends, one after the other.
+test.each([
+  ["one message", small],
+  ["COPY", large],
+] as const)(
+  "invariant 1: log before checkpoint; the connection breaks anywhere in an append by %s",
+  async (_name, rows) => {
+    const log = await logThroughProxy();
+    const open = new AbortController();
+    for (let cutAt = 1; ; cutAt++) {
+      const before = (await fixture.reader.head()).head;
+      const tokenBefore = await storedToken(fixture, "main");
+      const token = `at ${cutAt}`;
+      let seen = 0;
+      proxy.decide = () => {
+        seen += 1;
+        return seen >= cutAt ? "cut" : "forward";
+      };
+      const batch = batchOf(rows, { checkpoint: checkpointAt(token) });
+      const failed = await log.append(batch, open.signal).then(
+        () => null,
+        (error: unknown) => error,
+      );
+      const { head } = await fixture.reader.head();
+      expect(await storedToken(fixture, "main")).toBe(head === before ? tokenBefore : token);
+      expect([before, before + rows.length]).toContain(head);
+      proxy.decide = () => "forward";
+      if (failed === null) break;
+      expect((failed as EmcacheError).code).toBe("postgres_unavailable");
+      // Repeated as it is.
+      await log.append(batch, open.signal);
+      expect((await fixture.reader.head()).head).toBe(before + rows.length);
+      expect(await storedToken(fixture, "main")).toBe(token);
+      if (cutAt > 12) break;
+    }
+  },
+  60_000,
+);
 
 describe("a commit whose outcome is unknown", () => {
-  for (const [name, rows] of [["one message", small], ["COPY", large]] as const) {
+  for (const [name, rows] of [
+    ["one message", small],
+    ["COPY", large],
+  ] as const) {
     for (const action of ["cut", "forward_and_cut", "hold"] as const) {
       test(`${name}, ${action}: the append happened exactly once`, async () => {
         const log = await logThroughProxy();
@@ -134,7 +158,7 @@ test("an append that was given up is refused to be forgotten, and load makes a c
   expect((await fixture.readAll()).map(({ docId }) => docId)).toEqual(["only"]);
 });
 
-test("Commit-order positions: a reader that follows several writers sees every position once, in order", async () => {
+test("invariant 2: commit-order positions; a reader that follows several writers sees every position once, in order", async () => {
   const writers = await Promise.all(["a", "b", "c", "d"].map((source) => fixture.log(source)));
   const sent = new Map<string, string[]>();
   let writing = true;
@@ -151,7 +175,7 @@ test("Commit-order positions: a reader that follows several writers sees every p
   };
   const seen: string[] = [];
   const read = async (): Promise<void> => {
-    for (let after = 0; ; ) {
+    for (let after = 0; ;) {
       const isLast = !writing;
       const page = await fixture.reader.page({ after, limit: 500, signal: testSignal() });
       for (const row of page.rows) {
@@ -175,8 +199,19 @@ test("Commit-order positions: a reader that follows several writers sees every p
 test("what a process loads is what the last append made durable", async () => {
   const log = await fixture.log("main");
   expect(await log.load(testSignal())).toEqual({ checkpoint: null, copies: [] });
-  const copy = { copyId: "c1", version: 3, state: "running" as const, lastId: Buffer.from([5, 0]), rowCount: 10, rowCountEstimate: 20 };
-  const checkpoint = { resumeToken: Buffer.from([0, 255, 1]), clusterTime: 2n ** 63n + 9n, lookupHorizon: 2n ** 64n - 1n };
+  const copy = {
+    copyId: "c1",
+    version: 3,
+    state: "running" as const,
+    lastId: Buffer.from([5, 0]),
+    rowCount: 10,
+    rowCountEstimate: 20,
+  };
+  const checkpoint = {
+    resumeToken: Buffer.from([0, 255, 1]),
+    clusterTime: 2n ** 63n + 9n,
+    lookupHorizon: 2n ** 64n - 1n,
+  };
   await log.append(batchOf([upsert("a")], { checkpoint, copies: [copy] }), testSignal());
   await log.append(batchOf([], { copies: [{ ...copy, lastId: null, state: "done" }] }), testSignal());
   const loaded = await log.load(testSignal());

@@ -32,7 +32,8 @@ export class ClaimStore {
       `INSERT INTO emcache.claim (name, kind, versions, position) VALUES ($1, $2, $3, $4)
        ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, versions = excluded.versions,
          position = excluded.position, refreshed_at = now()`,
-      [name, kind, versions, position], signal,
+      [name, kind, versions, position],
+      signal,
     );
   }
 
@@ -42,13 +43,24 @@ export class ClaimStore {
 
   /** All of them, the furthest behind first. */
   async list(signal: AbortSignal = never()): Promise<StoredClaim[]> {
-    const rows = await this.#query<{ name: string; kind: Claim["kind"]; versions: number[]; position: string; age_s: number }>(
+    const rows = await this.#query<{
+      name: string;
+      kind: Claim["kind"];
+      versions: number[];
+      position: string;
+      age_s: number;
+    }>(
       `SELECT name, kind, versions, position, extract(epoch FROM now() - refreshed_at)::float8 AS age_s
        FROM emcache.claim ORDER BY position, name`,
-      [], signal,
+      [],
+      signal,
     );
     return rows.map(({ name, kind, versions, position, age_s }) => ({
-      name, kind, versions, position: Number(position), ageS: age_s,
+      name,
+      kind,
+      versions,
+      position: Number(position),
+      ageS: age_s,
     }));
   }
 

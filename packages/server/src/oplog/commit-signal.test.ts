@@ -1,7 +1,15 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { type TestPostgres, startTestPostgres } from "../../../../test/support/test-postgres.ts";
 import { CommitSignal } from "./commit-signal.ts";
-import { type LogFixture, batchOf, startLogFixture, testLogger, testSignal, until, upsert } from "./testing/log-fixture.ts";
+import {
+  type LogFixture,
+  batchOf,
+  startLogFixture,
+  testLogger,
+  testSignal,
+  until,
+  upsert,
+} from "./testing/log-fixture.ts";
 
 let server: TestPostgres;
 let fixture: LogFixture;

@@ -106,7 +106,8 @@ export class CommitSignal implements Service {
       this.#headToSend = null;
       this.#registryToSend = false;
       try {
-        if (head !== null) await this.#notifier.query("SELECT pg_notify($1, $2)", [COMMIT_CHANNEL, String(head)], NOTIFY_TIMEOUT_MS);
+        if (head !== null)
+          await this.#notifier.query("SELECT pg_notify($1, $2)", [COMMIT_CHANNEL, String(head)], NOTIFY_TIMEOUT_MS);
         if (isRegistry) await this.#notifier.query("SELECT pg_notify($1, '')", [REGISTRY_CHANNEL], NOTIFY_TIMEOUT_MS);
       } catch (error) {
         // The others look by themselves.

@@ -115,7 +115,9 @@ test("a data directory of another major version, and one that can't be entered, 
   await second.stop(AbortSignal.abort());
   if (process.getuid?.() !== 0) return;
   await chmod(dataDir, 0o700);
-  await expect(newServer().start(testSignal())).rejects.toMatchObject({ message: expect.stringContaining("may not enter") });
+  await expect(newServer().start(testSignal())).rejects.toMatchObject({
+    message: expect.stringContaining("may not enter"),
+  });
 }, 60_000);
 
 test("a start that fails tells the server's last words", async () => {
@@ -123,7 +125,9 @@ test("a start that fails tells the server's last words", async () => {
   await first.start(testSignal());
   await first.stop(AbortSignal.timeout(10_000));
   await writeFile(join(dataDir, "postgres", "postgresql.conf"), "no_such_setting = 1\n");
-  await expect(newServer().start(testSignal())).rejects.toMatchObject({ message: expect.stringContaining("no_such_setting") });
+  await expect(newServer().start(testSignal())).rejects.toMatchObject({
+    message: expect.stringContaining("no_such_setting"),
+  });
 }, 60_000);
 
 test("a path too long for a socket is no obstacle", async () => {
@@ -143,7 +147,10 @@ test("programs that the server's user can't reach, or whose libraries miss their
   const packageDir = join(dataDir, "package");
   await mkdir(packageDir);
   await cp(join(dirname(installed.postgres), "..", "..", "package.json"), join(packageDir, "package.json"));
-  await cp(join(dirname(installed.postgres), ".."), join(packageDir, "native"), { recursive: true, verbatimSymlinks: true });
+  await cp(join(dirname(installed.postgres), ".."), join(packageDir, "native"), {
+    recursive: true,
+    verbatimSymlinks: true,
+  });
   const link = join(packageDir, "native", "lib", "libpq.so.5");
   await unlink(link);
   const linked = await embeddedBinaries(dataDir, user, join(packageDir, "native"));
@@ -164,7 +171,13 @@ async function versionOf(program: string, user: object | null): Promise<string> 
 test("an embedded server that dies is started again, and health tells of both", async () => {
   const health = new ComponentHealth("postgres");
   const postgres = new Postgres({
-    uri: "embedded", dataDir, minConnections: 2, maxConnections: 5, connectionTimeoutS: 5, logger: testLogger, health,
+    uri: "embedded",
+    dataDir,
+    minConnections: 2,
+    maxConnections: 5,
+    connectionTimeoutS: 5,
+    logger: testLogger,
+    health,
   });
   await postgres.start();
   await postgres.ready(testSignal());

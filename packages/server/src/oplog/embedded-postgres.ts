@@ -85,7 +85,10 @@ export class EmbeddedPostgres {
       await this.#makeCluster(binaries, user);
       const left = await clearLeftServer(this.#clusterDir, signal);
       if (left !== "nothing") {
-        this.#options.logger.warn({ event: "embedded_postgres_left", left }, "an earlier embedded PostgreSQL was cleared");
+        this.#options.logger.warn(
+          { event: "embedded_postgres_left", left },
+          "an earlier embedded PostgreSQL was cleared",
+        );
       }
       this.#spawn(binaries, user);
       await this.#untilConnectable(signal);
@@ -122,7 +125,9 @@ export class EmbeddedPostgres {
       user === null
         ? `the directory ${barred} can't be entered`
         : `PostgreSQL can't run as root, and its user "postgres" may not enter ${barred}`,
-      { hint: `Set \`data_dir\` to a place outside of it (for example /var/lib/emcache), or run \`chmod o+x ${barred}\`.` },
+      {
+        hint: `Set \`data_dir\` to a place outside of it (for example /var/lib/emcache), or run \`chmod o+x ${barred}\`.`,
+      },
     );
   }
 
@@ -130,7 +135,11 @@ export class EmbeddedPostgres {
     await makePrivateDirectory(this.#socketDir, user);
     const found = await lstat(this.#socketDir);
     // Under a shared directory for temporary files another user may have been first.
-    if (!found.isDirectory() || found.uid !== (user?.uid ?? process.getuid?.() ?? found.uid) || (found.mode & 0o077) !== 0) {
+    if (
+      !found.isDirectory() ||
+      found.uid !== (user?.uid ?? process.getuid?.() ?? found.uid) ||
+      (found.mode & 0o077) !== 0
+    ) {
       throw new EmcacheError("embedded_postgres_failed", `${this.#socketDir} belongs to another user`, {
         hint: "Set `data_dir` to a shorter path, so that the socket can lie inside it.",
       });
@@ -220,7 +229,9 @@ export class EmbeddedPostgres {
 
   #failed(words: string, cause?: unknown): EmcacheError {
     const lines = this.#lastLines.length > 0 ? `; its last words: ${this.#lastLines.join(" | ")}` : "";
-    return new EmcacheError("embedded_postgres_failed", `the embedded PostgreSQL did not start: ${words}${lines}`, { cause });
+    return new EmcacheError("embedded_postgres_failed", `the embedded PostgreSQL did not start: ${words}${lines}`, {
+      cause,
+    });
   }
 }
 

@@ -35,7 +35,10 @@ export async function listPartitions(client: pg.ClientBase): Promise<PartitionFa
 /** What one partition holds. */
 export async function partitionFacts(client: pg.ClientBase, partition: number): Promise<PartitionFacts> {
   const { rows } = await client.query<{
-    first: string | null; end: string | null; oldest: number | null; newest: number | null;
+    first: string | null;
+    end: string | null;
+    oldest: number | null;
+    newest: number | null;
   }>(
     // Ends of an index only, no scan: times rise with positions, because both are given under the head's lock.
     `WITH ends AS (
@@ -68,8 +71,13 @@ export async function makePartition(client: pg.ClientBase, partition: number): P
   const { rows: rowTable, headers } = partitionTables(partition);
   const from = firstBatchIdOf(partition);
   const to = from + PARTITION_BATCH_COUNT;
-  for (const [parent, table] of [["oplog", rowTable], ["batch", headers]] as const) {
-    const found = await client.query<{ exists: boolean }>("SELECT to_regclass($1) IS NOT NULL AS exists", [`emcache.${table}`]);
+  for (const [parent, table] of [
+    ["oplog", rowTable],
+    ["batch", headers],
+  ] as const) {
+    const found = await client.query<{ exists: boolean }>("SELECT to_regclass($1) IS NOT NULL AS exists", [
+      `emcache.${table}`,
+    ]);
     if (found.rows[0]?.exists === true) continue;
     // The check spares the attaching a scan; afterwards the bounds say the same.
     await client.query(

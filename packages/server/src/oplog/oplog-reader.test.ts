@@ -13,14 +13,31 @@ beforeEach(async () => {
 });
 afterEach(() => fixture.stop());
 
-function page(after: number, limit: number, versions?: number[], bytesMax?: number): ReturnType<LogFixture["reader"]["page"]> {
+function page(
+  after: number,
+  limit: number,
+  versions?: number[],
+  bytesMax?: number,
+): ReturnType<LogFixture["reader"]["page"]> {
   return fixture.reader.page({
-    after, limit, signal: testSignal(), ...(versions === undefined ? {} : { versions }), ...(bytesMax === undefined ? {} : { bytesMax }),
+    after,
+    limit,
+    signal: testSignal(),
+    ...(versions === undefined ? {} : { versions }),
+    ...(bytesMax === undefined ? {} : { bytesMax }),
   });
 }
 
 test("an empty log", async () => {
-  expect(await page(0, 10)).toMatchObject({ floor: 1, head: 0, rows: [], position: 0, tag: "", tagAtFrom: "", full: false });
+  expect(await page(0, 10)).toMatchObject({
+    floor: 1,
+    head: 0,
+    rows: [],
+    position: 0,
+    tag: "",
+    tagAtFrom: "",
+    full: false,
+  });
 });
 
 test("pages of any size give the same rows, and say where they end", async () => {
@@ -38,16 +55,25 @@ test("pages of any size give the same rows, and say where they end", async () =>
   expect(await page(0, 213)).toMatchObject({ full: false, position: 212 });
   const [first, second] = [await page(0, 10), await page(10, 10)];
   expect(second.tagAtFrom).toBe(first.tag);
-  expect(first.batches.map(({ first: position, count }) => [position, count])).toEqual([[1, 1], [2, 3], [5, 6]]);
+  expect(first.batches.map(({ first: position, count }) => [position, count])).toEqual([
+    [1, 1],
+    [2, 3],
+    [5, 6],
+  ]);
   expect((await fixture.reader.batchAt(10))?.tag).toBe(first.tag);
   expect(await fixture.reader.batchAt(213)).toBeNull();
 });
 
 test("a page of some entities says how far it scanned", async () => {
   const log = await fixture.log("main");
-  for (let index = 0; index < 20; index++) await log.append(batchOf([upsert(`a${index}`, 1), upsert(`b${index}`, 2)]), testSignal());
+  for (let index = 0; index < 20; index++)
+    await log.append(batchOf([upsert(`a${index}`, 1), upsert(`b${index}`, 2)]), testSignal());
   const some = await page(0, 3, [2]);
-  expect(some.rows.map(({ docId, position }) => [docId, position])).toEqual([["b0", 2], ["b1", 4], ["b2", 6]]);
+  expect(some.rows.map(({ docId, position }) => [docId, position])).toEqual([
+    ["b0", 2],
+    ["b1", 4],
+    ["b2", 6],
+  ]);
   expect(some).toMatchObject({ position: 6, full: true });
   expect(await page(6, 100, [2])).toMatchObject({ position: 40, full: false });
   const none = await page(5, 100, [9]);
@@ -74,7 +100,8 @@ test("a reader that is ahead of the log learns that it doesn't share its history
 describe("a hole is an error that the reader sees", () => {
   beforeEach(async () => {
     const log = await fixture.log("main");
-    for (let index = 0; index < 5; index++) await log.append(batchOf([upsert(`a${index}`, 1), upsert(`b${index}`, 2)]), testSignal());
+    for (let index = 0; index < 5; index++)
+      await log.append(batchOf([upsert(`a${index}`, 1), upsert(`b${index}`, 2)]), testSignal());
   });
 
   for (const first of [1, 3, 5, 9]) {
@@ -86,9 +113,16 @@ describe("a hole is an error that the reader sees", () => {
     });
   }
 
-  for (const [batch, number] of [[0, 0], [2, 1], [4, 1]]) {
+  for (const [batch, number] of [
+    [0, 0],
+    [2, 1],
+    [4, 1],
+  ]) {
     test(`row ${number} of batch ${batch} is missing`, async () => {
-      await fixture.postgres.pool.query("DELETE FROM emcache.oplog WHERE batch_id = $1 AND number = $2", [batch, number]);
+      await fixture.postgres.pool.query("DELETE FROM emcache.oplog WHERE batch_id = $1 AND number = $2", [
+        batch,
+        number,
+      ]);
       await expect(fixture.readAll()).rejects.toMatchObject({ code: "oplog_hole" });
     });
   }

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { pipeline } from "node:stream/promises";
 import { Readable } from "node:stream";
 import { EmcacheError } from "@emcache/protocol";
-import pg from "pg";
+import type pg from "pg";
 import { from as copyFrom } from "pg-copy-streams";
 import type {
   AppendedBatch,
@@ -114,7 +114,10 @@ export class PostgresCaptureLog implements CaptureLog {
       throw new EmcacheError("internal", this.#busy ? "appends come one at a time" : "load comes before append");
     }
     if (this.#open !== null && this.#open.batch !== batch) {
-      throw new EmcacheError("internal", "an append whose outcome is unknown is repeated, or the log loaded, before the next");
+      throw new EmcacheError(
+        "internal",
+        "an append whose outcome is unknown is repeated, or the log loaded, before the next",
+      );
     }
     this.#busy = true;
     try {
@@ -155,12 +158,16 @@ export class PostgresCaptureLog implements CaptureLog {
         async (client) => {
           if (isSmall(batch)) {
             const insert = batch.rows.length > 0 ? `${insertStatement(batch.rows)}; ` : "";
-            return firstPositionOf(await sendInTransaction(client, `${BEGIN}; ${insert}${sealStatement(null, identity, batch)}; COMMIT`));
+            return firstPositionOf(
+              await sendInTransaction(client, `${BEGIN}; ${insert}${sealStatement(null, identity, batch)}; COMMIT`),
+            );
           }
           const begun = resultsOf(await client.query(COPY_BEGIN)).at(-1)?.rows[0] as { id: string } | undefined;
           if (begun === undefined) throw new EmcacheError("internal", "the sequence of batches gave nothing");
           await pipeline(Readable.from(copyChunks(begun.id, batch.rows)), client.query(copyFrom(COPY_ROWS)));
-          return firstPositionOf(await sendInTransaction(client, `${sealStatement(begun.id, identity, batch)}; COMMIT`));
+          return firstPositionOf(
+            await sendInTransaction(client, `${sealStatement(begun.id, identity, batch)}; COMMIT`),
+          );
         },
         (error) => error as Error,
       );
@@ -171,7 +178,8 @@ export class PostgresCaptureLog implements CaptureLog {
       // Sent before, and committed then.
       if (state === "EM002") return Number((error as pg.DatabaseError).detail);
       // Retention dropped the partition between the taking of the batch's id and the rows: a new id is taken.
-      if (state === "23514") throw new EmcacheError("postgres_unavailable", "the batch's partition is gone", { cause: error });
+      if (state === "23514")
+        throw new EmcacheError("postgres_unavailable", "the batch's partition is gone", { cause: error });
       throw toEmcacheError(error);
     }
   }

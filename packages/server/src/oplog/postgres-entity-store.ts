@@ -1,15 +1,9 @@
-import { isDeepStrictEqual } from "node:util";
-import { EmcacheError, type Entity, type EntityDefinition } from "@emcache/protocol";
+import { EmcacheError, type EntityDefinition } from "@emcache/protocol";
 import type pg from "pg";
+import type { EntityRecord, EntityStore } from "../entity/entity-store.ts";
+import { isSameDefinition } from "../entity/same-definition.ts";
 import { sqlStateOf, toEmcacheError } from "./postgres-error.ts";
 import { withClient } from "./with-client.ts";
-
-/** A version of an entity and what it is now. */
-export interface StoredEntity {
-  readonly entity: Entity;
-  /** `pending`: its first copy runs; `live`: it is what readers get; `retired`: a newer version took its place. */
-  readonly state: "pending" | "live" | "retired";
-}
 
 const STATEMENT_TIMEOUT_MS = 20_000;
 
@@ -19,7 +13,7 @@ interface VersionRow {
   version: number;
   name: string;
   definition: string;
-  state: StoredEntity["state"];
+  state: EntityRecord["state"];
   created_at: Date;
 }
 
@@ -33,7 +27,7 @@ export interface PostgresEntityStoreOptions {
  * The registry of entities in PostgreSQL. Of a name's versions at most one is live and one pending; a pending one
  * becomes live, and the older one retired, in the transaction that appends the end of its first copy (`emcache.seal`).
  */
-export class PostgresEntityStore {
+export class PostgresEntityStore implements EntityStore {
   readonly #pool: pg.Pool;
   readonly #onChange: () => void;
 
@@ -43,35 +37,34 @@ export class PostgresEntityStore {
   }
 
   /** All versions that were not deleted, in the order of their ids. */
-  async list(signal: AbortSignal): Promise<StoredEntity[]> {
+  async list(signal: AbortSignal): Promise<EntityRecord[]> {
     return withClient(this.#pool, { signal, timeoutMs: STATEMENT_TIMEOUT_MS }, async (client) => {
-      const { rows } = await client.query<VersionRow>(`${SELECT_VERSIONS} WHERE deleted_position IS NULL ORDER BY version`);
-      return rows.map(storedEntity);
+      const { rows } = await client.query<VersionRow>(
+        `${SELECT_VERSIONS} WHERE deleted_position IS NULL ORDER BY version`,
+      );
+      return rows.map(recordOf);
     });
   }
 
   /** Registers the first version of a name, pending. @throws entity_exists */
-  async create(definition: EntityDefinition, signal: AbortSignal): Promise<StoredEntity> {
+  async create(definition: EntityDefinition, signal: AbortSignal): Promise<EntityRecord> {
     return this.#change(definition.name, signal, async (client, current) => {
       if (current.length > 0) throw exists(definition.name);
       return insertVersion(client, definition);
     });
   }
 
-  /**
-   * Registers a further version of a name, pending, in place of one that was pending; the live one stays until the new
-   * one's copy is complete. The same definition as the newest version's changes nothing.
-   *
-   * @throws entity_not_found
-   */
-  async update(name: string, definition: EntityDefinition, signal: AbortSignal = never()): Promise<StoredEntity> {
+  async update(name: string, definition: EntityDefinition, signal: AbortSignal): Promise<EntityRecord> {
     return this.#change(name, signal, async (client, current) => {
-      const newest = current.at(-1);
+      const live = current.find(({ state }) => state === "live");
+      const pending = current.find(({ state }) => state === "pending");
+      const newest = pending ?? live;
       if (newest === undefined) throw new EmcacheError("entity_not_found", `there is no entity "${name}"`);
-      if (isDeepStrictEqual(JSON.parse(newest.definition), JSON.parse(JSON.stringify({ ...definition, name })))) {
-        return newest;
+      if (isSame(newest, definition)) return newest;
+      if (pending !== undefined) {
+        await client.query("UPDATE emcache.entity_version SET state = 'retired' WHERE version = $1", [pending.version]);
       }
-      await client.query("UPDATE emcache.entity_version SET state = 'retired' WHERE name = $1 AND state = 'pending'", [name]);
+      if (live !== undefined && isSame(live, definition)) return live;
       return insertVersion(client, { ...definition, name });
     });
   }
@@ -81,7 +74,7 @@ export class PostgresEntityStore {
    *
    * @returns whether there was such an entity.
    */
-  async delete(name: string, signal: AbortSignal = never()): Promise<boolean> {
+  async delete(name: string, signal: AbortSignal): Promise<boolean> {
     const existed = await withClient(this.#pool, { signal, timeoutMs: STATEMENT_TIMEOUT_MS }, async (client) => {
       await client.query("BEGIN ISOLATION LEVEL READ COMMITTED");
       const { rows } = await client.query<{ version: number; state: string }>(
@@ -105,7 +98,7 @@ export class PostgresEntityStore {
     name: string,
     signal: AbortSignal,
     work: (client: pg.PoolClient, current: readonly VersionRow[]) => Promise<VersionRow>,
-  ): Promise<StoredEntity> {
+  ): Promise<EntityRecord> {
     const row = await withClient(
       this.#pool,
       { signal, timeoutMs: STATEMENT_TIMEOUT_MS },
@@ -123,7 +116,7 @@ export class PostgresEntityStore {
       (error) => (sqlStateOf(error) === "23505" ? exists(name) : toEmcacheError(error)),
     );
     this.#onChange();
-    return storedEntity(row);
+    return recordOf(row);
   }
 }
 
@@ -138,7 +131,7 @@ async function insertVersion(client: pg.PoolClient, definition: EntityDefinition
   return row;
 }
 
-function storedEntity({ version, definition, state, created_at }: VersionRow): StoredEntity {
+function recordOf({ version, definition, state, created_at }: VersionRow): EntityRecord {
   const parsed = JSON.parse(definition) as EntityDefinition;
   return { entity: { ...parsed, id: version, created_at: created_at.toISOString() }, state };
 }
@@ -147,6 +140,6 @@ function exists(name: string): EmcacheError {
   return new EmcacheError("entity_exists", `there is an entity "${name}"`);
 }
 
-function never(): AbortSignal {
-  return new AbortController().signal;
+function isSame(row: VersionRow, definition: EntityDefinition): boolean {
+  return isSameDefinition(JSON.parse(row.definition) as EntityDefinition, definition);
 }

@@ -6,6 +6,7 @@ import { messageOf } from "../runtime/error-message.ts";
 import type { Logger } from "../runtime/logger.ts";
 import { retryForever } from "../runtime/retry.ts";
 import type { Service } from "../runtime/service.ts";
+import { untilAborted } from "../runtime/until-aborted.ts";
 import { EmbeddedPostgres } from "./embedded-postgres.ts";
 import { migrate } from "./migrate.ts";
 import { withClient } from "./with-client.ts";
@@ -52,7 +53,9 @@ export class Postgres implements Service {
 
   constructor(options: PostgresOptions) {
     this.#options = options;
-    this.applicationName = `emcache ${hostname().replaceAll(/[^\w.-]/g, "").slice(0, 30)} ${process.pid} ${randomBytes(4).toString("hex")}`;
+    this.applicationName = `emcache ${hostname()
+      .replaceAll(/[^\w.-]/g, "")
+      .slice(0, 30)} ${process.pid} ${randomBytes(4).toString("hex")}`;
     this.#embedded =
       options.uri === "embedded"
         ? new EmbeddedPostgres({
@@ -92,16 +95,7 @@ export class Postgres implements Service {
   /** Resolves once the server is there and its schema is up to date; at once where it was so at the last look. */
   async ready(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
-    const aborted = Promise.withResolvers<never>();
-    const onAbort = (): void => {
-      aborted.reject(signal.reason);
-    };
-    signal.addEventListener("abort", onAbort, { once: true });
-    try {
-      await Promise.race([this.#ready.promise, aborted.promise]);
-    } finally {
-      signal.removeEventListener("abort", onAbort);
-    }
+    await untilAborted(this.#ready.promise, signal);
   }
 
   /** Resolves after the first attempt, whether it succeeded or not. */
@@ -199,6 +193,13 @@ export class Postgres implements Service {
 function abortOf(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => { resolve(); }, { once: true });
+    else
+      signal.addEventListener(
+        "abort",
+        () => {
+          resolve();
+        },
+        { once: true },
+      );
   });
 }

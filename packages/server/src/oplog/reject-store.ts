@@ -38,7 +38,8 @@ export class RejectStore {
   async count(versions: readonly number[], signal: AbortSignal = never()): Promise<Map<number, number>> {
     const rows = await this.#query<{ version: number; total: string }>(
       "SELECT version, total FROM emcache.reject_total WHERE version = ANY ($1) AND total > 0",
-      [versions], signal,
+      [versions],
+      signal,
     );
     return new Map(rows.map(({ version, total }) => [version, Number(total)]));
   }
@@ -48,7 +49,8 @@ export class RejectStore {
     const rows = await this.#query<RejectRow>(
       `SELECT version, doc_id, column_name, reason, sample, seen_count, last_seen_at FROM emcache.reject
        WHERE version = $1 ORDER BY last_seen_at DESC, key LIMIT $2`,
-      [version, limit], signal,
+      [version, limit],
+      signal,
     );
     return rows.map((row) => ({
       version: row.version,

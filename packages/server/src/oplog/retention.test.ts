@@ -9,7 +9,15 @@ import { ClaimStore } from "./claim-store.ts";
 import { PostgresEntityStore } from "./postgres-entity-store.ts";
 import { Retention, type RetentionOptions } from "./retention.ts";
 import { PostgresSnapshotStore } from "./snapshot-store.ts";
-import { type LogFixture, batchOf, bracket, startLogFixture, testLogger, testSignal, upsert } from "./testing/log-fixture.ts";
+import {
+  type LogFixture,
+  batchOf,
+  bracket,
+  startLogFixture,
+  testLogger,
+  testSignal,
+  upsert,
+} from "./testing/log-fixture.ts";
 
 let server: TestPostgres;
 let fixture: LogFixture;
@@ -59,10 +67,17 @@ test("old rows go, the floor moves with them, and the rest stays whole", async (
   expect(before.tagAtFrom).toMatch(/^[0-9a-f]{16}$/);
   for (const versions of [undefined, [1]]) {
     await expect(
-      fixture.reader.page({ after: floor - 2, limit: 10, signal: testSignal(), ...(versions === undefined ? {} : { versions }) }),
+      fixture.reader.page({
+        after: floor - 2,
+        limit: 10,
+        signal: testSignal(),
+        ...(versions === undefined ? {} : { versions }),
+      }),
     ).rejects.toMatchObject({ code: "position_too_old", details: { floor } });
   }
-  const { rows } = await fixture.postgres.pool.query("SELECT 1 FROM pg_inherits WHERE inhparent = 'emcache.oplog'::regclass");
+  const { rows } = await fixture.postgres.pool.query(
+    "SELECT 1 FROM pg_inherits WHERE inhparent = 'emcache.oplog'::regclass",
+  );
   expect(rows.length).toBeLessThan(13);
 });
 
@@ -101,17 +116,29 @@ describe("what readers still need", () => {
     await log.append(batchOf([bracket("sync_start", entity.id), bracket("sync_end", entity.id)]), testSignal());
     const snapshots = new PostgresSnapshotStore(fixture.postgres.pool);
     const manifest = {
-      id: "s1", entity: "users", version: entity.id, log_id: "l", position: 25, tag: "t", cluster_time_s: null,
-      rows: 0, size_bytes: 0, sha256: "", created_at: "",
+      id: "s1",
+      entity: "users",
+      version: entity.id,
+      log_id: "l",
+      position: 25,
+      tag: "t",
+      cluster_time_s: null,
+      rows: 0,
+      size_bytes: 0,
+      sha256: "",
+      created_at: "",
     };
     await snapshots.insert({ manifest, holder: "here", path: "/s1" }, testSignal());
-    await snapshots.insert({ manifest: { ...manifest, id: "s2", position: 45 }, holder: "here", path: "/s2" }, testSignal());
+    await snapshots.insert(
+      { manifest: { ...manifest, id: "s2", position: 45 }, holder: "here", path: "/s2" },
+      testSignal(),
+    );
     await fill(20, retention());
     const floor = await floorOf();
     expect(floor).toBeGreaterThan(20);
     expect(floor).toBeLessThanOrEqual(46);
     expect((await snapshots.newest(entity.id, testSignal()))?.manifest.id).toBe("s2");
-    await entities.delete("users");
+    await entities.delete("users", testSignal());
     await retention().runOnce(testSignal());
     expect(await floorOf()).toBeGreaterThan(100);
   });
@@ -132,11 +159,15 @@ test("an append that is under way keeps its partition, and is not lost", async (
   await slow.log().load(testSignal());
   for (let index = 0; index < 12; index++) {
     await log.append(batchOf(Array.from({ length: 10 }, (_, row) => upsert(`${index} ${row}`))), testSignal());
-    await retention().runOnce(testSignal()).catch((error: unknown) => {
-      expect(error).toMatchObject({ code: "postgres_unavailable" });
-    });
+    await retention()
+      .runOnce(testSignal())
+      .catch((error: unknown) => {
+        expect(error).toMatchObject({ code: "postgres_unavailable" });
+      });
   }
-  await writer.query(`${sealStatement(id, { source: "slow", epoch: slow.epoch, number: 2, tag: "slow" }, batch)}; COMMIT`);
+  await writer.query(
+    `${sealStatement(id, { source: "slow", epoch: slow.epoch, number: 2, tag: "slow" }, batch)}; COMMIT`,
+  );
   await writer.end();
   await retention().runOnce(testSignal());
   const floor = await floorOf();
@@ -146,7 +177,9 @@ test("an append that is under way keeps its partition, and is not lost", async (
 
 test("a batch whose partition was dropped meanwhile goes to a new one", async () => {
   await fixture.postgres.pool.query("DROP TABLE emcache.oplog_p0; DROP TABLE emcache.batch_p0");
-  await expect(log.append(batchOf([upsert("a")]), testSignal())).rejects.toMatchObject({ code: "postgres_unavailable" });
+  await expect(log.append(batchOf([upsert("a")]), testSignal())).rejects.toMatchObject({
+    code: "postgres_unavailable",
+  });
   await retention().runOnce(testSignal());
   await fixture.postgres.pool.query("SELECT setval('emcache.batch_id', 1073741824, false)");
   await log.append(batchOf([upsert("a")]), testSignal());
@@ -156,17 +189,21 @@ test("a batch whose partition was dropped meanwhile goes to a new one", async ()
 test("retention while appends and reads go on disturbs neither", async () => {
   const keeper = retention({ rowsMax: 4_000 });
   let writing = true;
+  const stillWriting = (): boolean => writing;
   const write = async (): Promise<void> => {
     for (let index = 0; index < 60; index++) {
-      await log.append(batchOf(Array.from({ length: index % 2 === 0 ? 400 : 20 }, (_, row) => upsert(`${index} ${row}`))), testSignal());
+      await log.append(
+        batchOf(Array.from({ length: index % 2 === 0 ? 400 : 20 }, (_, row) => upsert(`${index} ${row}`))),
+        testSignal(),
+      );
     }
     writing = false;
   };
   const keep = async (): Promise<void> => {
-    while (writing) await keeper.runOnce(testSignal()).catch(() => undefined);
+    while (stillWriting()) await keeper.runOnce(testSignal()).catch(() => undefined);
   };
   const read = async (): Promise<void> => {
-    for (let after = 0; writing; ) {
+    for (let after = 0; stillWriting();) {
       const page = await fixture.reader.page({ after, limit: 300, signal: testSignal() });
       for (const row of page.rows) expect(row.position).toBe(++after);
       after = page.position;

@@ -156,7 +156,10 @@ export class Retention implements Service {
     });
   }
 
-  async #verdict(client: pg.ClientBase, { endPosition, newestAgeS }: PartitionFacts): Promise<{ isDue: boolean; overruled: string[] }> {
+  async #verdict(
+    client: pg.ClientBase,
+    { endPosition, newestAgeS }: PartitionFacts,
+  ): Promise<{ isDue: boolean; overruled: string[] }> {
     if (endPosition === null) return { isDue: true, overruled: [] };
     const { ageS, rowsMax, rowsHardMax = rowsMax * 4, claimTtlS } = this.#options;
     const { rows } = await client.query<{ position: string }>("SELECT position FROM emcache.head");
@@ -172,7 +175,9 @@ export class Retention implements Service {
 /** Begins a transaction; false, and ended, where another process is at it. */
 async function beginAlone(client: pg.ClientBase, lockTimeout: string): Promise<boolean> {
   await client.query(`BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '${lockTimeout}'`);
-  const { rows } = await client.query<{ locked: boolean }>(`SELECT pg_try_advisory_xact_lock(${RETENTION_LOCK}) AS locked`);
+  const { rows } = await client.query<{ locked: boolean }>(
+    `SELECT pg_try_advisory_xact_lock(${RETENTION_LOCK}) AS locked`,
+  );
   if (rows[0]?.locked === true) return true;
   await client.query("ROLLBACK");
   return false;
@@ -194,8 +199,8 @@ async function listKeepers(client: pg.ClientBase, claimTtlS: number): Promise<Ke
 
 /** Claims long expired, and deleted versions of which the log holds nothing any more. */
 async function removeForgotten(client: pg.ClientBase, claimTtlS: number): Promise<void> {
-  await client.query("DELETE FROM emcache.claim WHERE refreshed_at < now() - make_interval(secs => $1)", [claimTtlS * 10]);
-  await client.query(
-    "DELETE FROM emcache.entity_version WHERE deleted_position < (SELECT floor FROM emcache.head)",
-  );
+  await client.query("DELETE FROM emcache.claim WHERE refreshed_at < now() - make_interval(secs => $1)", [
+    claimTtlS * 10,
+  ]);
+  await client.query("DELETE FROM emcache.entity_version WHERE deleted_position < (SELECT floor FROM emcache.head)");
 }

@@ -24,10 +24,14 @@ export async function serverUser(): Promise<ServerUser | null> {
     await run("groupadd", ["--system", USER_NAME]).catch(() => undefined);
     await run("useradd", ["--system", "--gid", USER_NAME, "--no-create-home", "--shell", "/bin/false", USER_NAME]);
   } catch (error) {
-    throw new EmcacheError("embedded_postgres_failed", `PostgreSQL can't run as root, and no user "${USER_NAME}" could be made`, {
-      hint: "Run EMCache as a normal user, or make a user `postgres`.",
-      cause: error,
-    });
+    throw new EmcacheError(
+      "embedded_postgres_failed",
+      `PostgreSQL can't run as root, and no user "${USER_NAME}" could be made`,
+      {
+        hint: "Run EMCache as a normal user, or make a user `postgres`.",
+        cause: error,
+      },
+    );
   }
   const made = await findUser();
   if (made !== null) return made;

@@ -46,7 +46,8 @@ export class PostgresSnapshotStore {
   async list(entityName: string | null, signal: AbortSignal): Promise<StoredSnapshot[]> {
     return this.#query(
       `${SELECT_SNAPSHOTS} WHERE $1::text IS NULL OR entity = $1 ORDER BY position DESC, listed_at DESC`,
-      [entityName], signal,
+      [entityName],
+      signal,
     );
   }
 
@@ -54,7 +55,8 @@ export class PostgresSnapshotStore {
   async newest(version: number, signal: AbortSignal): Promise<StoredSnapshot | null> {
     const found = await this.#query(
       `${SELECT_SNAPSHOTS} WHERE version = $1 ORDER BY position DESC, listed_at DESC LIMIT 1`,
-      [version], signal,
+      [version],
+      signal,
     );
     return found[0] ?? null;
   }
@@ -67,6 +69,10 @@ export class PostgresSnapshotStore {
   async #query(text: string, values: unknown[], signal: AbortSignal): Promise<StoredSnapshot[]> {
     const options = { signal, timeoutMs: STATEMENT_TIMEOUT_MS };
     const { rows } = await withClient(this.#pool, options, (client) => client.query<SnapshotRow>(text, values));
-    return rows.map(({ manifest, holder, path }) => ({ manifest: JSON.parse(manifest) as SnapshotManifest, holder, path }));
+    return rows.map(({ manifest, holder, path }) => ({
+      manifest: JSON.parse(manifest) as SnapshotManifest,
+      holder,
+      path,
+    }));
   }
 }

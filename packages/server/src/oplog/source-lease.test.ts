@@ -8,7 +8,16 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { type TestPostgres, startTestPostgres } from "../../../../test/support/test-postgres.ts";
 import { COPY_ROWS, copyChunks, sealStatement } from "./append-message.ts";
 import { SourceLease } from "./source-lease.ts";
-import { type LogFixture, batchOf, checkpointAt, startLogFixture, testLogger, testSignal, until, upsert } from "./testing/log-fixture.ts";
+import {
+  type LogFixture,
+  batchOf,
+  checkpointAt,
+  startLogFixture,
+  testLogger,
+  testSignal,
+  until,
+  upsert,
+} from "./testing/log-fixture.ts";
 
 let server: TestPostgres;
 let fixture: LogFixture;
@@ -40,14 +49,21 @@ test("a lease that is renewed is not taken over", async () => {
   const nothing = (): void => undefined;
   await expect(
     SourceLease.acquire(
-      { postgres: other, sourceName: "main", logger: testLogger, takeoverMs: 400, onCommit: nothing, onRegistryChange: nothing },
+      {
+        postgres: other,
+        sourceName: "main",
+        logger: testLogger,
+        takeoverMs: 400,
+        onCommit: nothing,
+        onRegistryChange: nothing,
+      },
       AbortSignal.timeout(2_500),
     ),
-  ).rejects.toThrow();
+  ).rejects.toThrow("timeout");
   expect(first.lost.aborted).toBe(false);
 });
 
-describe("One writer", () => {
+describe("fencing", () => {
   test("a holder whose lease was taken over appends nothing more, and learns of it", async () => {
     const first = await fixture.lease("main");
     const log = first.log();
@@ -56,7 +72,9 @@ describe("One writer", () => {
     // As a standby does after the holder's silence.
     await fixture.postgres.pool.query("UPDATE emcache.source_lease SET epoch = epoch + 1");
     for (const rows of [[upsert("late")], Array.from({ length: 3_000 }, (_, index) => upsert(`late ${index}`)), []]) {
-      await expect(log.append(batchOf(rows, { checkpoint: checkpointAt("late") }), testSignal())).rejects.toMatchObject({ code: "lease_lost" });
+      await expect(log.append(batchOf(rows, { checkpoint: checkpointAt("late") }), testSignal())).rejects.toMatchObject(
+        { code: "lease_lost" },
+      );
     }
     expect(first.lost.aborted).toBe(true);
     await expect(first.log().load(testSignal())).rejects.toMatchObject({ code: "lease_lost" });
@@ -77,7 +95,10 @@ describe("One writer", () => {
     for (const chunk of copyChunks(id, batch.rows)) copy.write(chunk);
     // Another source goes on.
     const other = await fixture.log("other");
-    await other.append(batchOf(Array.from({ length: 1_000 }, (_, index) => upsert(`other ${index}`))), AbortSignal.timeout(3_000));
+    await other.append(
+      batchOf(Array.from({ length: 1_000 }, (_, index) => upsert(`other ${index}`))),
+      AbortSignal.timeout(3_000),
+    );
     // The source is taken over, and goes on.
     await fixture.postgres.pool.query("UPDATE emcache.source_lease SET released = true WHERE source = 'main'");
     const second = await fixture.lease("main", { postgres: await fixture.connect() });
@@ -88,14 +109,16 @@ describe("One writer", () => {
     copy.end();
     await once(copy, "finish");
     const identity = { source: "main", epoch: first.epoch, number: 2, tag: "frozen" };
-    await expect(frozen.query(`${sealStatement(id, identity, batch)}; COMMIT`)).rejects.toMatchObject({ code: "EM001" });
+    await expect(frozen.query(`${sealStatement(id, identity, batch)}; COMMIT`)).rejects.toMatchObject({
+      code: "EM001",
+    });
     await frozen.end();
     const read = (await fixture.readAll()).map(({ docId }) => docId);
     expect(read).not.toContain("frozen");
     expect(read.at(-1)).toBe("new");
   });
 
-  test("a process that is frozen (SIGSTOP) while it appends is taken over within seconds and can append no row more", async () => {
+  test("invariant 3: one writer; a process that is frozen (SIGSTOP) while it appends is taken over within seconds and can append no row more", async () => {
     const script = fileURLToPath(new URL("./testing/appending-process.ts", import.meta.url));
     for (let round = 0; round < 3; round++) {
       const child = spawn(process.execPath, [script, fixture.uri, "500"], { stdio: ["ignore", "pipe", "inherit"] });

@@ -78,7 +78,10 @@ export class SourceLease {
           const epoch = await takeLease(options.postgres, { source: options.sourceName, ...row }, signal);
           if (epoch !== null) {
             const event = row.released ? "lease_acquired" : "lease_taken_over";
-            options.logger.info({ event, source: options.sourceName, epoch, from: row.holder }, "this process captures the source");
+            options.logger.info(
+              { event, source: options.sourceName, epoch, from: row.holder },
+              "this process captures the source",
+            );
             return new SourceLease(options, epoch);
           }
           seen = null;
@@ -154,7 +157,10 @@ export class SourceLease {
   #lose(): void {
     if (this.#lost.signal.aborted) return;
     const { sourceName, logger } = this.#options;
-    logger.warn({ event: "lease_lost", source: sourceName, epoch: this.epoch }, "another process captures the source now");
+    logger.warn(
+      { event: "lease_lost", source: sourceName, epoch: this.epoch },
+      "another process captures the source now",
+    );
     this.#lost.abort(new EmcacheError("lease_lost", `another process captures source "${sourceName}" now`));
   }
 }
@@ -175,7 +181,9 @@ async function readLease({ postgres, sourceName }: SourceLeaseOptions, signal: A
         [sourceName],
       );
       if (rows[0] !== undefined) return rows[0];
-      await client.query("INSERT INTO emcache.source_checkpoint (source) VALUES ($1) ON CONFLICT DO NOTHING", [sourceName]);
+      await client.query("INSERT INTO emcache.source_checkpoint (source) VALUES ($1) ON CONFLICT DO NOTHING", [
+        sourceName,
+      ]);
       await client.query("INSERT INTO emcache.source_lease (source) VALUES ($1) ON CONFLICT DO NOTHING", [sourceName]);
     }
   });

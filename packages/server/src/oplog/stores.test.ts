@@ -49,21 +49,45 @@ test("a version becomes live, and the older one retired, with the end of its cop
   expect(second.entity.id).toBe(2);
   // A further change before its copy is complete takes the pending one's place.
   const third = await entities.update("users", definition("users", ["email", "age"]), testSignal());
-  expect(await states()).toEqual([[1, "live"], [2, "retired"], [3, "pending"]]);
+  expect(await states()).toEqual([
+    [1, "live"],
+    [2, "retired"],
+    [3, "pending"],
+  ]);
   await log.append(batchOf([bracket("sync_start", 2), bracket("sync_end", 2)]), testSignal());
-  expect(await states()).toEqual([[1, "live"], [2, "retired"], [3, "pending"]]);
+  expect(await states()).toEqual([
+    [1, "live"],
+    [2, "retired"],
+    [3, "pending"],
+  ]);
   await log.append(batchOf([bracket("sync_start", 3), bracket("sync_end", 3)]), testSignal());
-  expect(await states()).toEqual([[1, "retired"], [2, "retired"], [3, "live"]]);
+  expect(await states()).toEqual([
+    [1, "retired"],
+    [2, "retired"],
+    [3, "live"],
+  ]);
+  // Back to the live one's definition: the pending one is given up.
+  await entities.update("users", definition("users", ["other"]), testSignal());
+  expect((await entities.update("users", definition("users", ["email", "age"]), testSignal())).entity.id).toBe(3);
+  expect((await states()).at(-1)).toEqual([4, "retired"]);
   // The same definition again changes nothing.
-  expect(await entities.update("users", definition("users", ["email", "age"]), testSignal())).toEqual({ ...third, state: "live" });
+  expect(await entities.update("users", definition("users", ["email", "age"]), testSignal())).toEqual({
+    ...third,
+    state: "live",
+  });
   expect(changes).toBeGreaterThanOrEqual(3);
 });
 
 test("of two processes that create one entity, one succeeds", async () => {
-  const results = await Promise.allSettled(Array.from({ length: 5 }, () => entities.create(definition("users"), testSignal())));
+  const results = await Promise.allSettled(
+    Array.from({ length: 5 }, () => entities.create(definition("users"), testSignal())),
+  );
   expect(results.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
-  for (const result of results) if (result.status === "rejected") expect(result.reason).toMatchObject({ code: "entity_exists" });
-  await expect(entities.update("nobody", definition("nobody"), testSignal())).rejects.toMatchObject({ code: "entity_not_found" });
+  for (const result of results)
+    if (result.status === "rejected") expect(result.reason).toMatchObject({ code: "entity_exists" });
+  await expect(entities.update("nobody", definition("nobody"), testSignal())).rejects.toMatchObject({
+    code: "entity_not_found",
+  });
 });
 
 test("a deleted entity's rows are served no more, and its copies are forgotten", async () => {
@@ -71,9 +95,12 @@ test("a deleted entity's rows are served no more, and its copies are forgotten",
   await entities.create(definition("users"), testSignal());
   await entities.create(definition("orders"), testSignal());
   const copy = { copyId: "c", version: 1, state: "running" as const, lastId: null, rowCount: 1, rowCountEstimate: 2 };
-  await log.append(batchOf([bracket("sync_start", 1), upsert("a", 1), upsert("b", 2)], { copies: [copy] }), testSignal());
-  expect(await entities.delete("users")).toBe(true);
-  expect(await entities.delete("users")).toBe(false);
+  await log.append(
+    batchOf([bracket("sync_start", 1), upsert("a", 1), upsert("b", 2)], { copies: [copy] }),
+    testSignal(),
+  );
+  expect(await entities.delete("users", testSignal())).toBe(true);
+  expect(await entities.delete("users", testSignal())).toBe(false);
   // A late append of it is allowed, and not served.
   await log.append(batchOf([upsert("late", 1), upsert("c", 2)], { copies: [copy] }), testSignal());
   expect((await fixture.readAll()).map(({ docId }) => docId)).toEqual(["b", "c"]);
@@ -87,8 +114,17 @@ test("a deleted entity's rows are served no more, and its copies are forgotten",
 test("rejects are kept one a document and column, bounded, counted, and begin anew with a copy", async () => {
   const log = await fixture.log("main");
   const rejects = new RejectStore(fixture.postgres.pool);
-  const reject = (docId: string, column: string | null = "age") => ({ version: 1, docId, column, reason: "no integer \0", sample: '"x"' });
-  await log.append(batchOf([], { rejects: [reject("a\0"), reject("a\0"), reject("b"), reject("b", null)] }), testSignal());
+  const reject = (docId: string, column: string | null = "age") => ({
+    version: 1,
+    docId,
+    column,
+    reason: "no integer \0",
+    sample: '"x"',
+  });
+  await log.append(
+    batchOf([], { rejects: [reject("a\0"), reject("a\0"), reject("b"), reject("b", null)] }),
+    testSignal(),
+  );
   await log.append(batchOf([], { rejects: [reject("b")] }), testSignal());
   expect(await rejects.count([1, 2])).toEqual(new Map([[1, 3]]));
   const listed = await rejects.list(1, 10);
@@ -107,7 +143,10 @@ test("claims are replaced by name", async () => {
   await claims.upsertClaim({ name: "a", kind: "cache", versions: [1, 2], position: 5 });
   await claims.upsertClaim({ name: "a", kind: "cache", versions: [2], position: 9 });
   await claims.upsertClaim({ name: "b", kind: "consumer", versions: [], position: 7 });
-  expect((await claims.list()).map(({ name, position, versions }) => [name, position, versions])).toEqual([["b", 7, []], ["a", 9, [2]]]);
+  expect((await claims.list()).map(({ name, position, versions }) => [name, position, versions])).toEqual([
+    ["b", 7, []],
+    ["a", 9, [2]],
+  ]);
   await claims.removeClaim("b");
   expect(await claims.list()).toHaveLength(1);
 });

@@ -57,9 +57,9 @@ function connectUntil(pool: pg.Pool, signal: AbortSignal): Promise<pg.PoolClient
         if (signal.aborted) client.release();
         else resolve(client);
       },
-      (error: unknown) => {
+      (error: Error) => {
         signal.removeEventListener("abort", onAbort);
-        reject(error as Error);
+        reject(error);
       },
     );
   });

@@ -22,7 +22,14 @@ const postgres = new Postgres({
 await postgres.start();
 const nothing = (): void => undefined;
 const lease = await SourceLease.acquire(
-  { postgres, sourceName: "main", logger: testLogger, takeoverMs: Number(takeoverMs), onCommit: nothing, onRegistryChange: nothing },
+  {
+    postgres,
+    sourceName: "main",
+    logger: testLogger,
+    takeoverMs: Number(takeoverMs),
+    onCommit: nothing,
+    onRegistryChange: nothing,
+  },
   signal,
 );
 const log = lease.log();
@@ -31,7 +38,9 @@ process.stdout.write("appending\n");
 const padding = "x".repeat(300);
 try {
   for (let batch = 0; ; batch++) {
-    const rows = Array.from({ length: batch % 2 === 0 ? 20_000 : 20 }, (_, index) => upsert(`old ${batch} ${index} ${padding}`));
+    const rows = Array.from({ length: batch % 2 === 0 ? 20_000 : 20 }, (_, index) =>
+      upsert(`old ${batch} ${index} ${padding}`),
+    );
     await log.append(batchOf(rows), signal);
   }
 } catch (error) {

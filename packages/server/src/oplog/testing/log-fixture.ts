@@ -14,7 +14,10 @@ export interface LogFixture {
   readonly uri: string;
   readonly postgres: Postgres;
   readonly reader: OplogReader;
-  lease(sourceName: string, options?: { readonly takeoverMs?: number; readonly postgres?: Postgres }): Promise<SourceLease>;
+  lease(
+    sourceName: string,
+    options?: { readonly takeoverMs?: number; readonly postgres?: Postgres },
+  ): Promise<SourceLease>;
   /** A log for a source that nobody else has, loaded. */
   log(sourceName: string): Promise<CaptureLog>;
   readAll(limit?: number): Promise<PageRow[]>;
@@ -54,7 +57,14 @@ export async function startLogFixture(server: TestPostgres): Promise<LogFixture>
     reader,
     connect,
     async lease(sourceName, { takeoverMs = 500, postgres = own } = {}) {
-      const options = { postgres, sourceName, logger: testLogger, takeoverMs, onCommit: () => undefined, onRegistryChange: () => undefined };
+      const options = {
+        postgres,
+        sourceName,
+        logger: testLogger,
+        takeoverMs,
+        onCommit: () => undefined,
+        onRegistryChange: () => undefined,
+      };
       const lease = await SourceLease.acquire(options, testSignal());
       leases.push(lease);
       return lease;
@@ -66,7 +76,7 @@ export async function startLogFixture(server: TestPostgres): Promise<LogFixture>
     },
     async readAll(limit = 1_000) {
       const rows: PageRow[] = [];
-      for (let after = 0; ; ) {
+      for (let after = 0; ;) {
         const page = await reader.page({ after, limit, signal: testSignal() });
         rows.push(...page.rows);
         after = page.position;

@@ -29,8 +29,7 @@ export async function startTcpProxy(uri: string): Promise<TcpProxy> {
   const sockets = new Set<Socket>();
   const held: (() => void)[] = [];
   const server = createServer((client) => {
-    const upstream =
-      socketDir === null ? connect(port, target.hostname) : connect(join(socketDir, `.s.PGSQL.${port}`));
+    const upstream = socketDir === null ? connect(port, target.hostname) : connect(join(socketDir, `.s.PGSQL.${port}`));
     for (const socket of [client, upstream]) {
       sockets.add(socket);
       socket.on("error", () => undefined);
