@@ -43,7 +43,8 @@ export class CacheSet {
       slot.isLive = state === "live";
       this.#slots.set(entity.id, slot);
     }
-    for (const slot of this.slots()) if (!this.#isKept(slot)) this.#remove(slot);
+    // What a live version replaces is let go of by `relink`, once the link has moved.
+    for (const slot of this.slots()) if (this.#isGone(slot)) this.#remove(slot);
     const bytes = Math.min(CACHE_BYTES_MAX_EACH, CACHE_BYTES_MAX / Math.max(1, this.#slots.size));
     for (const slot of this.#slots.values()) slot.setCacheBytesMax(Math.max(CACHE_BYTES_MIN_EACH, bytes));
   }
@@ -69,7 +70,7 @@ export class CacheSet {
     try {
       for (const file of directory.list()) {
         const isListed =
-          this.#slots.has(file.version) || (names.has(file.name) && !this.#isReplaced(file.name, file.path));
+          this.#slots.has(file.version) || (names.has(file.name) && !this.#isUnlinked(file.name, file.path));
         if (isListed || !isOfLog(file.path, logId)) continue;
         directory.remove(file.path);
         report.line(
@@ -92,7 +93,7 @@ export class CacheSet {
   }
 
   /** Whether a file is not what its name's link leads to, so that nobody is served from it. */
-  #isReplaced(name: string, path: string): boolean {
+  #isUnlinked(name: string, path: string): boolean {
     const target = this.#context.directory.linkTarget(name);
     return target !== null && target !== path;
   }
@@ -105,19 +106,28 @@ export class CacheSet {
     return this.#records.find((record) => record.entity.id === slot.version);
   }
 
-  /** A version that the registry retired stays until its replacement has data; a deleted entity has no replacement. */
-  #isKept(slot: CacheSlot): boolean {
-    if (this.#recordOf(slot) !== undefined) return true;
-    const live = this.#slotsOf(slot.entity.name).find((other) => other.isLive && this.#recordOf(other) !== undefined);
-    return live !== undefined && slot.hasData && !live.hasData;
+  /** The version of a name that the registry serves. */
+  #liveOf(name: string): CacheSlot | undefined {
+    return this.#slotsOf(name).find((slot) => slot.isLive && this.#recordOf(slot) !== undefined);
+  }
+
+  /** Whether the slot's entity was deleted: no version is listed that replaces it. */
+  #isGone(slot: CacheSlot): boolean {
+    return this.#recordOf(slot) === undefined && this.#liveOf(slot.entity.name) === undefined;
+  }
+
+  /** Whether the slot's version was retired and what replaces it has data, so that nobody needs it any more. */
+  #isReplaced(slot: CacheSlot): boolean {
+    if (this.#recordOf(slot) !== undefined) return false;
+    return !slot.hasData || this.#liveOf(slot.entity.name)?.hasData === true;
   }
 
   #relinkName(name: string): void {
     const { directory } = this.#context;
-    const slots = this.#slotsOf(name).filter((slot) => slot.isOpen);
-    const live = slots.find((slot) => slot.isLive && this.#recordOf(slot) !== undefined);
+    const live = this.#liveOf(name);
     const target = directory.linkTarget(name);
-    const serves = live?.hasData === true ? live : target === null ? (live ?? slots[0]) : undefined;
+    const first = this.#slotsOf(name).find((slot) => slot.isOpen);
+    const serves = live?.hasData === true ? live : target === null ? first : undefined;
     if (serves !== undefined && serves.path !== target) {
       directory.link(serves.entity);
       this.#context.report.line(
@@ -127,7 +137,7 @@ export class CacheSet {
         `${name}.db leads to it now`,
       );
     }
-    for (const slot of this.#slotsOf(name)) if (!this.#isKept(slot)) this.#remove(slot);
+    for (const slot of this.#slotsOf(name)) if (this.#isReplaced(slot)) this.#remove(slot);
   }
 
   #remove(slot: CacheSlot): void {

@@ -235,6 +235,7 @@ export class CacheSlot {
       rows: this.#rows.rows,
       position,
       tag: tag ?? "",
+      isVerified: this.#isVerified,
       lagEntries: Math.max(0, head - position),
       lastError: error === null ? null : toProblemLike(error),
       path: this.path,
@@ -326,7 +327,7 @@ export class CacheSlot {
       this.flush();
       return false;
     }
-    const result = file.apply(rows, upTo);
+    const result = file.apply(rows, upTo, (position) => tagAt(page, position));
     this.#next = upTo;
     this.#isInTransaction = result.isOpen;
     this.#unwritten = null;
@@ -358,6 +359,12 @@ export class CacheSlot {
       "The cache goes on",
     );
   }
+}
+
+/** Tag of the batch that holds a position of the page; null where the page doesn't show it. */
+function tagAt(page: OplogPage, position: number): string | null {
+  const batch = page.batches.find(({ first, count }) => position >= first && position < first + count);
+  return batch?.tag ?? null;
 }
 
 /** Whether an error tells of the file rather than of the log. */

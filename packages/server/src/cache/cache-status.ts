@@ -23,6 +23,8 @@ export interface CacheStatus {
   readonly position: number;
   /** Tag of the batch that holds `position`; "" at 0. */
   readonly tag: string;
+  /** Whether the log has shown that the file's history is its own, so that `position` means something. */
+  readonly isVerified: boolean;
   /** Positions of the log, of any entity, beyond `position`. */
   readonly lagEntries: number;
   /** The error that holds now; null where all is well. */

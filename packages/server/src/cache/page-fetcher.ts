@@ -6,7 +6,8 @@ const PAGE_ROWS = 5000;
 
 interface Ahead {
   readonly after: number;
-  readonly versions: ReadonlySet<number>;
+  /** Null: all. */
+  readonly versions: ReadonlySet<number> | null;
   readonly page: Promise<OplogPage>;
 }
 
@@ -19,16 +20,19 @@ export class PageFetcher {
     this.#log = log;
   }
 
-  /** The page after a position; begins to read the one after it, if there is more. Throws what the log throws. */
-  async next(after: number, versions: readonly number[], signal: AbortSignal): Promise<OplogPage> {
+  /**
+   * The page after a position, of some versions or of all (null); begins to read the one after it, if there is more. Throws what
+   * the log throws.
+   */
+  async next(after: number, versions: readonly number[] | null, signal: AbortSignal): Promise<OplogPage> {
     const ahead = this.#ahead;
     this.#ahead = null;
-    const isUsable = ahead?.after === after && versions.every((version) => ahead.versions.has(version));
+    const isUsable = ahead?.after === after && includes(ahead.versions, versions);
     const page = await (isUsable ? ahead.page : this.#read(after, versions, signal));
     if (page.full && page.position > after) {
-      const next = {
+      const next: Ahead = {
         after: page.position,
-        versions: new Set(versions),
+        versions: versions === null ? null : new Set(versions),
         page: this.#read(page.position, versions, signal),
       };
       // Whoever takes it sees the error; one that nobody takes is read again.
@@ -43,7 +47,13 @@ export class PageFetcher {
     this.#ahead = null;
   }
 
-  #read(after: number, versions: readonly number[], signal: AbortSignal): Promise<OplogPage> {
-    return this.#log.page({ after, limit: PAGE_ROWS, versions: [...versions], signal });
+  #read(after: number, versions: readonly number[] | null, signal: AbortSignal): Promise<OplogPage> {
+    const wanted = versions === null ? {} : { versions: [...versions] };
+    return this.#log.page({ after, limit: PAGE_ROWS, ...wanted, signal });
   }
+}
+
+function includes(versions: ReadonlySet<number> | null, wanted: readonly number[] | null): boolean {
+  if (versions === null) return true;
+  return wanted !== null && wanted.every((version) => versions.has(version));
 }

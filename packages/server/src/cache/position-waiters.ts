@@ -10,6 +10,12 @@ interface Waiter {
 export class PositionWaiters {
   readonly #waiters = new Set<Waiter>();
   #statuses: ReadonlyMap<number, CacheStatus> = new Map();
+  #versions: readonly number[] = [];
+
+  /** Tells which versions have caches, or will have. */
+  setVersions(versions: readonly number[]): void {
+    this.#versions = versions;
+  }
 
   /** Tells of the caches' positions. */
   update(statuses: ReadonlyMap<number, CacheStatus>): void {
@@ -35,7 +41,10 @@ export class PositionWaiters {
   }
 
   #isReached({ position, version }: Waiter): boolean {
-    if (version !== null) return (this.#statuses.get(version)?.position ?? -1) >= position;
-    return [...this.#statuses.values()].every((status) => status.position >= position);
+    const versions = version === null ? this.#versions : [version];
+    return versions.every((each) => {
+      const status = this.#statuses.get(each);
+      return status !== undefined && status.isVerified && status.position >= position;
+    });
   }
 }

@@ -123,9 +123,9 @@ export class ReplicateLoop {
     this.#logId ??= (await this.#options.log.head(signal)).logId;
     this.#takeRecords();
     await this.#openSlots(this.#logId, signal);
-    const { together, lagging } = planTurn(this.#set.slots());
-    let hasMore = false;
-    if (together !== null) hasMore = await this.#dealNext(together, this.#together, signal);
+    const { together, lagging, isRest } = planTurn(this.#set.slots());
+    let hasMore = isRest;
+    if (together !== null) hasMore = (await this.#dealNext(together, this.#together, signal)) || hasMore;
     if (lagging !== null) hasMore = (await this.#dealNext(lagging, this.#lagging, signal)) || hasMore;
     return hasMore;
   }
@@ -161,7 +161,9 @@ export class ReplicateLoop {
 
   /** Reads the page after a group's place and deals it; whether there is more for the group at once. */
   async #dealNext({ after, slots }: Group, fetcher: PageFetcher, signal: AbortSignal): Promise<boolean> {
-    const versions = slots.map((slot) => slot.version);
+    // A page of all rows shows each of its batches, and a row that is missing.
+    const isAll = slots.length === this.#set.slots().length;
+    const versions = isAll ? null : slots.map((slot) => slot.version);
     let page: OplogPage;
     try {
       page = await fetcher.next(after, versions, signal);

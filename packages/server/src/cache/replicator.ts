@@ -93,6 +93,7 @@ export class Replicator implements Service {
   /** Replaces the list of entity versions that have caches: all that are pending or live. */
   setEntities(records: readonly CacheRecord[]): void {
     this.#records = records;
+    this.#waiters.setVersions(records.flatMap(({ entity, state }) => (state === "retired" ? [] : [entity.id])));
     this.#post({ kind: "records", records });
   }
 

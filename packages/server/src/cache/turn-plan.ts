@@ -10,23 +10,36 @@ export interface Group {
 /** Positions within which caches share pages: rather than reading twice, some skip rows that they have. */
 const NEAR_POSITIONS = 10_000;
 
+/** Who gets a page in one turn. */
+export interface TurnPlan {
+  /** The caches near the foremost one. */
+  readonly together: Group | null;
+  /** Of the others those that are furthest behind, at one place. */
+  readonly lagging: Group | null;
+  /** Whether there are others still, for the next turn. */
+  readonly isRest: boolean;
+}
+
 /**
- * Who gets a page in this turn: the caches near the foremost one together, and of the others those that are furthest
- * behind at one place. A cache whose history was not checked yet is read alone, because only a page that begins at its
- * very position can show its tag.
+ * Plans a turn. A cache whose history was not checked yet is read apart from those that are elsewhere, because only a
+ * page that begins at its very position can show its tag.
  */
-export function planTurn(all: readonly CacheSlot[]): { together: Group | null; lagging: Group | null } {
+export function planTurn(all: readonly CacheSlot[]): TurnPlan {
   const ready = all.filter((slot) => slot.isOpen && slot.isDue);
-  const verified = ready.filter((slot) => slot.isVerified);
-  const foremost = Math.max(...verified.map((slot) => slot.position));
-  const near = verified.filter((slot) => slot.position >= foremost - NEAR_POSITIONS);
-  const others = ready.filter((slot) => !near.includes(slot));
-  const hindmost = lowest(others);
+  const foremost = Math.max(...ready.filter((slot) => slot.isVerified).map((slot) => slot.position));
+  const isNear = (slot: CacheSlot) => slot.isVerified && slot.position >= foremost - NEAR_POSITIONS;
+  const near = ready.filter(isNear);
+  const others = ready.filter((slot) => !isNear(slot));
+  const lagging = others.length === 0 ? null : groupAt(lowest(others), others);
   return {
     together: near.length === 0 ? null : { after: lowest(near), slots: near },
-    lagging:
-      others.length === 0 ? null : { after: hindmost, slots: others.filter((slot) => slot.position === hindmost) },
+    lagging,
+    isRest: lagging !== null && lagging.slots.length < others.length,
   };
+}
+
+function groupAt(position: number, slots: readonly CacheSlot[]): Group {
+  return { after: position, slots: slots.filter((slot) => slot.position === position) };
 }
 
 function lowest(slots: readonly CacheSlot[]): number {
