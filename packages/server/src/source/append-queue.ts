@@ -39,6 +39,7 @@ export class AppendQueue {
   readonly #options: AppendQueueOptions;
   #waiting: AppendUnit[] = [];
   #wake: (() => void) | null = null;
+  #hasEnded = false;
 
   constructor(options: AppendQueueOptions) {
     this.#options = options;
@@ -46,6 +47,8 @@ export class AppendQueue {
 
   /** Adds a unit; its rows, rejects, checkpoint and copies become durable in one transaction. */
   push(unit: AppendUnit): void {
+    // A part that is still winding down: nobody will append it, and the budget outlives this queue.
+    if (this.#hasEnded) return unit.release?.();
     this.#waiting.push(unit);
     this.#wake?.();
   }
@@ -71,6 +74,7 @@ export class AppendQueue {
         for (const unit of units) unit.release?.();
       }
     } finally {
+      this.#hasEnded = true;
       for (const unit of this.#waiting) unit.release?.();
       this.#waiting = [];
     }

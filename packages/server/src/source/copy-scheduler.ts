@@ -150,7 +150,11 @@ export class CopyScheduler {
     });
     const ended = run
       .run(AbortSignal.any([signal, abort.signal]))
-      .then(() => logger.info({ event: "copy_read", ...context, rows: run.checkpoint.rowCount }, "collection copied"))
+      .then(async () => {
+        const { rowCount } = run.checkpoint;
+        logger.info({ event: "copy_read", ...context, rows: rowCount }, "collection copied");
+        if (rowCount === 0) await this.#tellIfMissing(target, signal);
+      })
       .catch((error: unknown) => {
         if (!isAbort(error) && !signal.aborted) this.#options.onFailure(error);
       })
@@ -161,6 +165,18 @@ export class CopyScheduler {
         this.#active.delete(version);
       });
     this.#active.set(version, { run, abort, ended });
+  }
+
+  /** A misspelt collection or database looks like an empty one; the names that there are tell which it is. */
+  async #tellIfMissing({ entityName, collection }: Target, signal: AbortSignal): Promise<void> {
+    const { source, logger } = this.#options;
+    const names = await source.collectionNames(signal);
+    if (names.includes(collection)) return;
+    const context = { entity: entityName, source: source.sourceName, database: source.databaseName, collection };
+    logger.warn(
+      { event: "collection_missing", ...context, collections: names.slice(0, 50) },
+      `there is no collection ${collection} in the database ${source.databaseName}; the entity stays empty until there is`,
+    );
   }
 
   /** Replaces what is known of the version by a new copy's beginning; returns its first row. */

@@ -97,6 +97,17 @@ export class MongoSource {
     }
   }
 
+  /** Names of the database's collections; none where it does not exist. */
+  async collectionNames(signal: AbortSignal): Promise<string[]> {
+    try {
+      const collections = await untilAborted(this.#database.listCollections({}, { nameOnly: true }).toArray(), signal);
+      return collections.map(({ name }) => name).toSorted();
+    } catch (error) {
+      signal.throwIfAborted();
+      throw classifyMongoError(error, this.sourceName);
+    }
+  }
+
   /** How many documents the collection has, by its metadata; 0 where there is none. */
   async estimatedCount(collection: string, signal: AbortSignal): Promise<number> {
     try {
