@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, cp, mkdir, mkdtemp, readFile, rm, unlink, writeFile } from "node:fs/promises";
+import { chmod, cp, mkdir, mkdtemp, readFile, realpath, rm, unlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -118,6 +118,20 @@ test("a data directory of another major version, and one that can't be entered, 
   await expect(newServer().start(testSignal())).rejects.toMatchObject({
     message: expect.stringContaining("may not enter"),
   });
+}, 60_000);
+
+test("root may have a data directory that nobody else can enter", async () => {
+  if (process.getuid?.() !== 0) return;
+  await chmod(dataDir, 0o700);
+  const embedded = newServer();
+  await embedded.start(testSignal());
+  expect(await query(embedded, "SELECT 1 AS value")).toEqual([{ value: 1 }]);
+  const place = await realpath(join(dataDir, "postgres"));
+  expect(place.startsWith("/var/lib/emcache/")).toBe(true);
+  await embedded.stop(AbortSignal.timeout(10_000));
+  await newServer().start(testSignal());
+  await servers.pop()?.stop(AbortSignal.timeout(10_000));
+  await rm(dirname(place), { recursive: true });
 }, 60_000);
 
 test("a start that fails tells the server's last words", async () => {

@@ -1,7 +1,5 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { createHash } from "node:crypto";
-import { chown, lstat, mkdir, readFile, rename, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { chmod, chown, lstat, mkdir, readFile, rename, rm, symlink } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
@@ -10,14 +8,12 @@ import pg from "pg";
 import { messageOf } from "../runtime/error-message.ts";
 import type { Logger } from "../runtime/logger.ts";
 import { sleep } from "../runtime/sleep.ts";
+import { type ClusterHome, clusterHome } from "./cluster-home.ts";
 import { DataDirectoryLock } from "./data-directory-lock.ts";
 import { type EmbeddedBinaries, embeddedBinaries } from "./embedded-binaries.ts";
 import { embeddedSettings } from "./embedded-settings.ts";
 import { clearLeftServer } from "./postmaster-process.ts";
 import { type ServerUser, barredDirectory, serverUser } from "./server-user.ts";
-
-/** Longest path of a Unix socket that every platform takes (macOS: 104 bytes with the end mark). */
-const SOCKET_PATH_BYTES_MAX = 100;
 
 /** The port only names the socket's file; nothing listens on the network. */
 const PORT = 5432;
@@ -40,8 +36,7 @@ export interface EmbeddedPostgresOptions {
 export class EmbeddedPostgres {
   readonly #options: EmbeddedPostgresOptions;
   readonly #dataDir: string;
-  readonly #clusterDir: string;
-  readonly #socketDir: string;
+  readonly #home: ClusterHome;
   #lock: DataDirectoryLock | null = null;
   #process: ChildProcess | null = null;
   #exited: Promise<void> = Promise.resolve();
@@ -50,13 +45,12 @@ export class EmbeddedPostgres {
   constructor(options: EmbeddedPostgresOptions) {
     this.#options = options;
     this.#dataDir = resolve(options.dataDir);
-    this.#clusterDir = join(this.#dataDir, "postgres");
-    this.#socketDir = socketDirectory(this.#dataDir);
+    this.#home = clusterHome(this.#dataDir);
   }
 
   /** How to connect; known before the start. */
   get connection(): { readonly host: string; readonly port: number; readonly user: string; readonly database: string } {
-    return { host: this.#socketDir, port: PORT, user: "postgres", database: "emcache" };
+    return { host: this.#home.socketDir, port: PORT, user: "postgres", database: "emcache" };
   }
 
   /** Resolves when the server process that was started last has ended. */
@@ -79,11 +73,11 @@ export class EmbeddedPostgres {
     try {
       this.#lock ??= DataDirectoryLock.acquire(this.#dataDir);
       const user = await serverUser();
-      await this.#requireReachable(user);
-      const binaries = await embeddedBinaries(this.#dataDir, user);
+      await this.#makeHome(user);
+      const binaries = await embeddedBinaries(this.#home.programsDir, user);
       await this.#makeSocketDirectory(user);
       await this.#makeCluster(binaries, user);
-      const left = await clearLeftServer(this.#clusterDir, signal);
+      const left = await clearLeftServer(this.#home.clusterDir, signal);
       if (left !== "nothing") {
         this.#options.logger.warn(
           { event: "embedded_postgres_left", left },
@@ -117,8 +111,20 @@ export class EmbeddedPostgres {
     this.#lock = null;
   }
 
-  async #requireReachable(user: ServerUser | null): Promise<void> {
-    const barred = await barredDirectory(this.#dataDir, user);
+  /** Makes the directory that holds the server's files, and sees that the server's user can enter it. */
+  async #makeHome(user: ServerUser | null): Promise<void> {
+    const { programsDir, clusterDir, isElsewhere } = this.#home;
+    // Whatever our umask: the server's user must be able to pass.
+    if ((await mkdir(programsDir, { recursive: true })) !== undefined) await chmod(programsDir, 0o755);
+    if (isElsewhere) {
+      this.#options.logger.warn(
+        { event: "embedded_postgres_elsewhere", clusterDir, dataDir: this.#dataDir },
+        `PostgreSQL can't run as root and its user may not enter ${this.#dataDir}: its files are in ${clusterDir}`,
+      );
+      // For whoever looks for it, or makes a backup.
+      await symlink(clusterDir, join(this.#dataDir, "postgres")).catch(() => undefined);
+    }
+    const barred = await barredDirectory(programsDir, user);
     if (barred === null) return;
     throw new EmcacheError(
       "embedded_postgres_failed",
@@ -132,15 +138,15 @@ export class EmbeddedPostgres {
   }
 
   async #makeSocketDirectory(user: ServerUser | null): Promise<void> {
-    await makePrivateDirectory(this.#socketDir, user);
-    const found = await lstat(this.#socketDir);
+    await makePrivateDirectory(this.#home.socketDir, user);
+    const found = await lstat(this.#home.socketDir);
     // Under a shared directory for temporary files another user may have been first.
     if (
       !found.isDirectory() ||
       found.uid !== (user?.uid ?? process.getuid?.() ?? found.uid) ||
       (found.mode & 0o077) !== 0
     ) {
-      throw new EmcacheError("embedded_postgres_failed", `${this.#socketDir} belongs to another user`, {
+      throw new EmcacheError("embedded_postgres_failed", `${this.#home.socketDir} belongs to another user`, {
         hint: "Set `data_dir` to a shorter path, so that the socket can lie inside it.",
       });
     }
@@ -148,32 +154,32 @@ export class EmbeddedPostgres {
 
   /** Makes the data directory beside its place and renames it, so that a broken-off attempt leaves nothing half made. */
   async #makeCluster({ initdb, majorVersion }: EmbeddedBinaries, user: ServerUser | null): Promise<void> {
-    const existing = await readFile(join(this.#clusterDir, "PG_VERSION"), "utf8").catch(() => null);
+    const existing = await readFile(join(this.#home.clusterDir, "PG_VERSION"), "utf8").catch(() => null);
     if (existing !== null) {
       if (existing.trim() === majorVersion) return;
       throw new EmcacheError(
         "embedded_postgres_failed",
-        `${this.#clusterDir} was made by PostgreSQL ${existing.trim()}; the embedded server is PostgreSQL ${majorVersion}`,
+        `${this.#home.clusterDir} was made by PostgreSQL ${existing.trim()}; the embedded server is PostgreSQL ${majorVersion}`,
         {
           hint: "Install the EMCache version that made it, or move the directory away: everything is then copied anew from the sources.",
         },
       );
     }
-    const fresh = `${this.#clusterDir}.new`;
+    const fresh = `${this.#home.clusterDir}.new`;
     await rm(fresh, { recursive: true, force: true });
     await makePrivateDirectory(fresh, user);
     // C: identifiers compare as bytes, whatever this machine's locales are. trust: the socket's directory is the lock.
     const settings = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"];
     await promisify(execFile)(initdb, [`--pgdata=${fresh}`, ...settings], { ...user, cwd: fresh });
-    await rename(fresh, this.#clusterDir);
+    await rename(fresh, this.#home.clusterDir);
   }
 
   #spawn({ postgres }: EmbeddedBinaries, user: ServerUser | null): void {
-    const settings = embeddedSettings(this.#socketDir, this.#options.connectionsMax);
+    const settings = embeddedSettings(this.#home.socketDir, this.#options.connectionsMax);
     const flags = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
-    const child = spawn(postgres, ["-D", this.#clusterDir, "-p", String(PORT), ...flags], {
+    const child = spawn(postgres, ["-D", this.#home.clusterDir, "-p", String(PORT), ...flags], {
       ...user,
-      cwd: this.#clusterDir,
+      cwd: this.#home.clusterDir,
       // A process group of its own: Ctrl+C in the terminal is for us, who stop it when our work is done.
       detached: true,
       stdio: ["ignore", "ignore", "pipe"],
@@ -233,13 +239,6 @@ export class EmbeddedPostgres {
       cause,
     });
   }
-}
-
-/** In the data directory, or where that path is too long for a socket, a directory of its own among the temporary ones. */
-function socketDirectory(dataDir: string): string {
-  const near = join(dataDir, "postgres-socket");
-  if (Buffer.byteLength(join(near, `.s.PGSQL.${PORT}`)) <= SOCKET_PATH_BYTES_MAX) return near;
-  return join(tmpdir(), `emcache-${createHash("sha256").update(dataDir).digest("hex").slice(0, 16)}`);
 }
 
 async function makePrivateDirectory(path: string, user: ServerUser | null): Promise<void> {
