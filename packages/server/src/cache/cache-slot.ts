@@ -56,6 +56,7 @@ export class CacheSlot {
   #unwritten: (LogPoint & { readonly sinceMs: number }) | null = null;
   #error: unknown = null;
   #appliedAt = 0;
+  #appliedRows = 0;
 
   constructor(entity: Entity, isLive: boolean, context: SlotContext) {
     this.entity = entity;
@@ -241,6 +242,7 @@ export class CacheSlot {
       path: this.path,
       sizeBytes: file?.sizeBytes() ?? 0,
       walBytes: file?.walBytes() ?? 0,
+      appliedRows: this.#appliedRows,
       appliedAt: this.#appliedAt,
     };
   }
@@ -328,6 +330,7 @@ export class CacheSlot {
       return false;
     }
     const result = file.apply(rows, upTo, (position) => tagAt(page, position));
+    this.#appliedRows += rows.length;
     this.#next = upTo;
     this.#isInTransaction = result.isOpen;
     this.#unwritten = null;

@@ -34,6 +34,8 @@ export interface CacheStatus {
   readonly sizeBytes: number;
   /** Beyond a checkpoint's 64 MB while a forgotten reader keeps an older state open. */
   readonly walBytes: number;
+  /** Log rows of this version that were applied since the process began: its growth is the rate of events. */
+  readonly appliedRows: number;
   /** When `position` last moved: epoch ms; 0 if it hasn't since the process began. */
   readonly appliedAt: number;
 }

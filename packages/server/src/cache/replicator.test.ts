@@ -143,6 +143,21 @@ describe("following the log", () => {
     expect([Object.keys(found).length, found["5"], found["11999"]]).toEqual([12_000, -1, 1999]);
   });
 
+  it("shows a source transaction whole, and what came before it at once", async () => {
+    const entity = await log.entity("transaction");
+    const running = await start();
+    await running.replicator.waitFor(await log.copy(entity, { x: 1 }), soon(), entity.id);
+    const before = await log.append(upsert(entity.id, "before", 1));
+    await log.append(upsert(entity.id, "first", 1, { transaction: "t" }));
+    await running.replicator.waitFor(before, soon(), entity.id);
+    const path = pathOf(running, entity);
+    expect(rows(path)).toEqual({ x: 1, before: 1 });
+    expect(readCacheState(path).state.point.position).toBe(before);
+    const end = await log.append(upsert(entity.id, "last", 1, { transaction: "t", transactionEnd: true }));
+    await running.replicator.waitFor(end, soon(), entity.id);
+    expect(rows(path)).toEqual({ x: 1, before: 1, first: 1, last: 1 });
+  });
+
   it("tells of rejects", async () => {
     const entity = await log.entity("reject");
     const running = await start();
@@ -358,6 +373,33 @@ describe("what can go wrong", () => {
     expect(running.health.state().status).toBe("healthy");
   });
 
+  it("stops a cache whose WAL a forgotten reader keeps from being emptied, says where, and goes on after it", async () => {
+    const entity = await log.entity("forgotten");
+    const running = await start(log.cacheDir(), { walBytesMax: 100_000 });
+    await running.replicator.waitFor(await log.copy(entity, { x: 1 }), soon(), entity.id);
+    const status = () => running.replicator.statuses().get(entity.id);
+    const reader = openReader(pathOf(running, entity));
+    reader.exec("BEGIN");
+    reader.prepare("SELECT count(*) FROM forgotten").get();
+    for (let batch = 0; batch < 20 && status()?.lastError === null; batch += 1) {
+      const many = Array.from({ length: 2000 }, (_, index) => upsert(entity.id, `${index}`, batch));
+      await log.append(...many);
+      await until(status, (found) => (found?.lagEntries === 0 && found.walBytes > 0) || found?.lastError !== null);
+    }
+    const blocked = await until(status, (found) => found?.lastError !== null);
+    expect(blocked?.lastError).toMatchObject({
+      code: "cache_unavailable",
+      hint: expect.stringContaining("forgotten.v"),
+    });
+    reader.close();
+    const head = await log.append(upsert(entity.id, "last", 1));
+    await running.replicator.waitFor(head, soon(), entity.id);
+    expect(await until(status, (found) => found?.lastError === null)).toMatchObject({
+      lastError: null,
+      position: head,
+    });
+  });
+
   it("starts its thread again when that dies", async () => {
     const entity = await log.entity("crash");
     const workers: Worker[] = [];
@@ -378,7 +420,7 @@ describe("what can go wrong", () => {
     expect(rows(pathOf(running, entity))).toEqual({ x: 1, y: 2 });
   });
 
-  it("stops at once while PostgreSQL is away, and goes on by itself when it is back", async () => {
+  it("goes on by itself when its connections to PostgreSQL were cut", async () => {
     const entity = await log.entity("away");
     const running = await start();
     await running.replicator.waitFor(await log.copy(entity, { x: 1 }), soon(), entity.id);
