@@ -83,11 +83,15 @@ export interface ShownError {
 export interface CacheStatusShown {
   /** `sync` while a copy fills the table that will replace the served one. */
   readonly mode: "sync" | "live";
+  /** What readers see: nothing yet, an older state with gaps, or all rows as of `position`. */
+  readonly dataState: "empty" | "stale" | "whole";
   readonly rows: number;
   readonly position: number;
   readonly lagEntries: number;
   readonly lastError: ShownError | null;
   readonly sizeBytes: number;
+  /** Log rows of this version that were applied since the process began. */
+  readonly appliedRows: number;
   /** When rows were last applied: milliseconds since 1970; 0 if never. */
   readonly appliedAt: number;
 }
@@ -159,6 +163,23 @@ export interface HealthPort {
   states(): Readonly<Record<string, ComponentState>>;
 }
 
+/** One file of the web page. */
+export interface SiteFile {
+  readonly body: Buffer;
+  /** Media type with charset. */
+  readonly type: string;
+}
+
+/** The web page: static files that talk to nothing but this API. */
+export interface SitePort {
+  /** What the page may load and do: the value of the header `content-security-policy`. */
+  contentSecurityPolicy(): Promise<string>;
+  /** The page itself. */
+  page(): Promise<SiteFile>;
+  /** A file that the page loads, by its path below `/assets/`; null where there is none. */
+  asset(path: string): Promise<SiteFile | null>;
+}
+
 /** Everything that the API answers from. */
 export interface ApiDependencies {
   readonly host: string;
@@ -174,6 +195,8 @@ export interface ApiDependencies {
   readonly captures: CapturesPort;
   readonly snapshots: SnapshotsPort;
   readonly health: HealthPort;
+  /** Served at `/`; null: there is no web page. */
+  readonly site: SitePort | null;
   /** Checks a request body and returns the definition. @throws EmcacheError `entity_invalid` with every mistake */
   readonly validateEntity: (body: unknown, context: { readonly sourceNames: readonly string[] }) => EntityDefinition;
 }

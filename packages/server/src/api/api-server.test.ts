@@ -128,11 +128,13 @@ describe("/api/entities", () => {
     api.rejects.set(1, 7);
     api.statuses.set(1, {
       mode: "live",
+          dataState: "whole",
       rows: 1000,
       position: 50,
       lagEntries: 3,
       lastError: null,
       sizeBytes: 4096,
+      appliedRows: 1234,
       appliedAt: Date.now() - 2000,
     });
     await api.send("PUT", "/api/entities/users", { ...USERS, source: "people" });
@@ -145,6 +147,7 @@ describe("/api/entities", () => {
       rows: 1000,
       position: 50,
       lag_entries: 3,
+      applied_entries: 1234,
       size_bytes: 4096,
       last_error: null,
       rejects: 7,

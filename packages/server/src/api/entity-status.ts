@@ -32,6 +32,8 @@ export interface VersionStatus extends Entity {
   readonly lag_ms: number | null;
   /** Entries of the oplog that the cache hasn't applied yet. */
   readonly lag_entries: number | null;
+  /** Entries of the oplog that this process has applied since it began; their growth is the rate of events. */
+  readonly applied_entries: number | null;
   /** Size of the cache file. */
   readonly size_bytes: number | null;
   /** The last error of the source or of the cache that still holds; null where all is well. */
@@ -71,7 +73,8 @@ function versionStatus(
   const copy = captures.copyProgress(entity.id);
   const sourceError = sourceNames.includes(entity.client) ? (capture?.error ?? null) : unknownSource(entity.client);
   const lastError = cache?.lastError ?? sourceError;
-  const isServed = state === "live";
+  // The log may say `live` a moment before this process's cache has switched to the copy: a reader would see nothing.
+  const isServed = state === "live" && cache?.dataState !== "empty";
   const shownState = isServed ? "live" : lastError === null ? "copying" : "failed";
   return {
     ...entityOnly(entity),
@@ -82,6 +85,7 @@ function versionStatus(
     position: cache?.position ?? null,
     lag_ms: lagMs(cache, capture?.lagMs ?? null),
     lag_entries: cache?.lagEntries ?? null,
+    applied_entries: cache?.appliedRows ?? null,
     size_bytes: cache?.sizeBytes ?? null,
     last_error: lastError,
     rejects: rejects === null ? null : (rejects.get(entity.id) ?? 0),

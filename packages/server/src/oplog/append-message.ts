@@ -108,7 +108,8 @@ export function rejectList(rejects: readonly Reject[]): Record<string, unknown>[
   return rejects.map((reject) => ({
     version: reject.version,
     key: createHash("sha256")
-      .update(JSON.stringify([reject.docId, reject.column]))
+      // Documents whose key can't be mapped have no id to tell them apart; what was seen of each does.
+      .update(JSON.stringify([reject.docId, reject.column, reject.docId === "" ? reject.sample : null]))
       .digest("base64"),
     doc_id: toStoredText(reject.docId),
     column_name: reject.column === null ? null : toStoredText(reject.column),
