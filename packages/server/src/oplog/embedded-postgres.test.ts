@@ -14,17 +14,19 @@ import { Postgres } from "./postgres.ts";
 import { serverUser } from "./server-user.ts";
 import { testLogger, testSignal, until } from "./testing/log-fixture.ts";
 
+let folder: string;
 let dataDir: string;
 const children: ChildProcess[] = [];
 const servers: EmbeddedPostgres[] = [];
 beforeEach(async () => {
-  dataDir = await mkdtemp(join(tmpdir(), "emcache-embedded-"));
+  folder = await mkdtemp(join(tmpdir(), "emcache-embedded-"));
+  dataDir = folder;
   await chmod(dataDir, 0o711);
 });
 afterEach(async () => {
   for (const child of children.splice(0)) child.kill("SIGKILL");
   for (const embedded of servers.splice(0)) await embedded.stop(AbortSignal.abort());
-  await rm(dataDir, { recursive: true, force: true });
+  await rm(folder, { recursive: true, force: true });
 });
 
 function newServer(): EmbeddedPostgres {
