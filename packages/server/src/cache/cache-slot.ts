@@ -1,9 +1,11 @@
-import { CacheFile, type CacheRow, type LogPoint } from "@emcache/cache-file";
+import type { CacheFile, CacheRow, LogPoint } from "@emcache/cache-file";
 import { EmcacheError, type Entity } from "@emcache/protocol";
 import type { OplogPage, PageRow } from "../oplog/oplog-reader.ts";
 import { Backoff } from "./backoff.ts";
 import type { CacheDirectory } from "./cache-directory.ts";
 import { toProblemLike, type CacheStatus } from "./cache-status.ts";
+import { canGoOn, findStart } from "./find-start.ts";
+import { openCacheFile, setAside } from "./open-cache-file.ts";
 import type { ReplicateLog, ReplicateReport } from "./replicate-port.ts";
 import { WalGuard } from "./wal-guard.ts";
 import { RowCounter } from "./row-counter.ts";
@@ -108,12 +110,14 @@ export class CacheSlot {
   /** Opens the file, or makes it, and finds where it goes on. Throws what the log throws; a file's failure is kept. */
   async open(logId: string, signal: AbortSignal): Promise<void> {
     try {
-      const file = this.#openFile(logId);
+      const file = openCacheFile(this.entity, logId, this.#context);
       this.#file = file;
       file.setCacheBytesMax(this.#cacheBytesMax);
       this.#rows.changed();
       this.#next = { ...file.appliedPoint };
-      await this.#findStart(file, signal);
+      if (await canGoOn(file, this.#context.log, signal)) return;
+      this.#mustRebase = file.position > 0;
+      await this.#startAnew("the cache is new", signal);
     } catch (error) {
       this.close();
       if (isOfFile(error)) this.fail(error);
@@ -146,7 +150,7 @@ export class CacheSlot {
     this.#isVerified = false;
     this.#isInTransaction = false;
     this.#unwritten = null;
-    await this.#startAtCopy(reason, signal);
+    await this.#startAnew(reason, signal);
   }
 
   /** Writes a position that is due; all of it where the process stops. */
@@ -207,7 +211,11 @@ export class CacheSlot {
     this.#isInTransaction = false;
     if (code !== "cache_damaged") return;
     this.close();
-    this.#setAside();
+    try {
+      setAside(this.entity, this.#context);
+    } catch (asideError) {
+      this.#error = asideError;
+    }
   }
 
   close(): void {
@@ -247,58 +255,13 @@ export class CacheSlot {
     };
   }
 
-  #openFile(logId: string): CacheFile {
-    const { directory, report } = this.#context;
-    try {
-      return CacheFile.open(this.path, { entity: this.entity, logId });
-    } catch (error) {
-      const { code, detail } = toProblemLike(error);
-      if (code === "cache_damaged") {
-        this.#setAside();
-      } else if (code === "history_mismatch") {
-        directory.remove(this.path);
-      } else {
-        throw error;
-      }
-      report.line("warn", "cache_replaced", { version: this.version, path: this.path, code }, detail);
-      return CacheFile.open(this.path, { entity: this.entity, logId });
-    }
-  }
-
-  #setAside(): void {
-    const { directory, report } = this.#context;
-    try {
-      const aside = directory.setAside(this.path);
-      report.line(
-        "warn",
-        "cache_set_aside",
-        { version: this.version, path: aside },
-        "A damaged cache file was set aside",
-      );
-    } catch (error) {
-      this.#error = error;
-    }
-  }
-
-  /** A file that is whole or in a copy goes on where it is; others need the begin of a copy. */
-  async #findStart(file: CacheFile, signal: AbortSignal): Promise<void> {
-    if (file.dataState === "whole" || file.isCopying) return;
-    const bracket = await this.#context.log.latestSyncStart(this.version, signal);
-    // A copy that begins beyond the file's place comes by itself.
-    if (file.position > 0 && bracket !== null && bracket.position > file.position) return;
-    this.#mustRebase = file.position > 0;
-    await this.#startAtCopy("the cache is new", signal);
-  }
-
-  /** Goes to just before the version's newest copy; where the log has none, to its end, and asks for one. */
-  async #startAtCopy(reason: string, signal: AbortSignal): Promise<void> {
+  /** Goes to where the log can fill the file from, and asks for a copy where that is nowhere. */
+  async #startAnew(reason: string, signal: AbortSignal): Promise<void> {
     const { log, report } = this.#context;
-    // The head first: a copy that begins after this look is beyond it.
-    const { head } = await log.head(signal);
-    const bracket = await log.latestSyncStart(this.version, signal);
-    this.#next = { position: bracket === null ? head : bracket.position - 1, tag: null };
+    const { position, isCopyMissing } = await findStart(log, this.version, signal);
+    this.#next = { position, tag: null };
     // The first copy of a pending version has not begun yet.
-    if (bracket === null && this.isLive) {
+    if (isCopyMissing && this.isLive) {
       report.needsCopy(this.version, `${reason}, and the log no longer holds its last copy's begin`);
     }
   }

@@ -1,0 +1,36 @@
+import { CacheFile } from "@emcache/cache-file";
+import type { Entity } from "@emcache/protocol";
+import type { CacheDirectory } from "./cache-directory.ts";
+import { toProblemLike } from "./cache-status.ts";
+import type { ReplicateReport } from "./replicate-port.ts";
+
+/** What a cache file is opened with. */
+export interface OpenCacheFileContext {
+  readonly directory: CacheDirectory;
+  readonly report: ReplicateReport;
+}
+
+/**
+ * Opens an entity version's file, making it where there is none. A damaged one is set aside and one that follows
+ * another log is removed, and a new one takes its place. Throws `cache_unavailable`.
+ */
+export function openCacheFile(entity: Entity, logId: string, context: OpenCacheFileContext): CacheFile {
+  const { directory, report } = context;
+  const path = directory.pathOf(entity);
+  try {
+    return CacheFile.open(path, { entity, logId });
+  } catch (error) {
+    const { code, detail } = toProblemLike(error);
+    if (code === "cache_damaged") setAside(entity, context);
+    else if (code === "history_mismatch") directory.remove(path);
+    else throw error;
+    report.line("warn", "cache_replaced", { version: entity.id, path, code }, detail);
+    return CacheFile.open(path, { entity, logId });
+  }
+}
+
+/** Moves a damaged file out of the way. Throws `cache_unavailable`. */
+export function setAside(entity: Entity, { directory, report }: OpenCacheFileContext): void {
+  const aside = directory.setAside(directory.pathOf(entity));
+  report.line("warn", "cache_set_aside", { version: entity.id, path: aside }, "A damaged cache file was set aside");
+}
