@@ -16,6 +16,7 @@ import { addLegacyEntityRoutes } from "./routes/legacy-entity.ts";
 import { addLegacyOplogRoutes } from "./routes/legacy-oplogs.ts";
 import { addLegacySnapshotRoutes } from "./routes/legacy-snapshot.ts";
 import { addOplogRoutes } from "./routes/oplogs.ts";
+import { addSiteRoutes } from "./routes/site.ts";
 import { addSnapshotRoutes } from "./routes/snapshots.ts";
 
 /** The largest definition of an entity is far smaller. */
@@ -60,6 +61,7 @@ export function buildApiApplication(dependencies: ApiDependencies): ApiInstance 
   addEntityRoutes(app, dependencies);
   addOplogRoutes(app, dependencies);
   addSnapshotRoutes(app, dependencies);
+  addSiteRoutes(app, dependencies);
   app.register(async (legacy: ApiInstance) => {
     legacy.setErrorHandler((error, request, reply) => {
       if (!isClientGone(reply.raw.destroyed, reply.sent)) sendLegacyError(reply, toShownError(error, request, logger));

@@ -128,7 +128,7 @@ describe("/api/entities", () => {
     api.rejects.set(1, 7);
     api.statuses.set(1, {
       mode: "live",
-          dataState: "whole",
+      dataState: "whole",
       rows: 1000,
       position: 50,
       lagEntries: 3,

@@ -156,6 +156,41 @@ describe("while PostgreSQL is away", () => {
   });
 });
 
+test("invariant 9: a snapshot that is listed is restorable, with its position, its tag and its cluster time", async () => {
+  fixture.add(1, "users", "live");
+  const manager = fixture.manager({ keepCount: 10 });
+  await manager.start();
+  fixture.copy(1, 200);
+  let isWriting = true;
+  const writer = (async () => {
+    for (let round = 0; isWriting && round < 10_000; round++) {
+      fixture.apply(1, upserts(5, "stream", 200 + round * 5));
+      await new Promise((resolve) => {
+        setTimeout(resolve, 2);
+      });
+    }
+  })();
+  for (let count = 0; count < 3; count++) await manager.create("users", NEVER);
+  isWriting = false;
+  await writer;
+  const listed = await manager.list("users");
+  expect(new Set(listed.map(({ position }) => position)).size).toBe(3);
+  for (const manifest of listed) {
+    const bytes = readFileSync(join(fixture.baseDir, "snapshots", "users", `${manifest.id}.db`));
+    expect(createHash("sha256").update(bytes).digest("hex")).toBe(manifest.sha256);
+    const restored = join(fixture.baseDir, `restored-${manifest.id}.db`);
+    writeFileSync(restored, bytes);
+    const reader = openReader(restored);
+    expect(reader.pragma("integrity_check", { simple: true })).toBe("ok");
+    // What the log says up to a position is known here: 200 rows between two brackets, then one new row a position.
+    expect(reader.prepare("SELECT count(*) AS n FROM users").get()).toEqual({ n: manifest.position - 2 });
+    reader.close();
+    const { state, logId } = readCacheState(restored);
+    expect(state.point).toEqual({ position: manifest.position, tag: manifest.tag });
+    expect(manifest).toMatchObject({ log_id: logId, rows: manifest.position - 2, cluster_time_s: 1_700_000_000 });
+  }
+});
+
 describe("after a start", () => {
   test("leftovers of a crash are removed and never listed", async () => {
     fixture.add(1, "users", "live");

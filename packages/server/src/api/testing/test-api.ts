@@ -149,6 +149,7 @@ export class TestApi {
         legacyFile: (name, coding, signal) => this.legacy(name, coding, signal),
       },
       health: this.health,
+      site: null,
       validateEntity,
       ...overrides,
     });

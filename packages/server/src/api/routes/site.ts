@@ -1,0 +1,44 @@
+import { EmcacheError } from "@emcache/protocol";
+import { createHash } from "node:crypto";
+import type { FastifyReply, FastifyRequest } from "fastify";
+import { Type } from "typebox";
+import type { ApiDependencies, SiteFile, SitePort } from "../api-dependencies.ts";
+import type { ApiInstance } from "../api-instance.ts";
+
+const AssetParams = Type.Object({ "*": Type.String({ description: "Path of a file of the web page" }) });
+
+/** `/` and `/assets/…`: the web page. Everything that it shows it reads from the other routes. */
+export function addSiteRoutes(app: ApiInstance, { site }: Pick<ApiDependencies, "site">): void {
+  if (site === null) return;
+  app.get("/", { schema: { summary: "The web page" } }, async (request, reply) => {
+    await sendSiteFile(request, reply, site, await site.page());
+    return reply;
+  });
+  const schema = { summary: "A file of the web page", params: AssetParams };
+  app.get("/assets/*", { schema }, async (request, reply) => {
+    const file = await site.asset(request.params["*"]);
+    if (file === null) throw new EmcacheError("not_found", "The web page has no such file");
+    await sendSiteFile(request, reply, site, file);
+    return reply;
+  });
+}
+
+/** Sends a file with what keeps the page to itself; the browser asks each time whether its copy is still the one. */
+async function sendSiteFile(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  site: SitePort,
+  { body, type }: SiteFile,
+): Promise<void> {
+  const etag = `"${createHash("sha256").update(body).digest("base64url").slice(0, 22)}"`;
+  reply.headers({
+    "content-security-policy": await site.contentSecurityPolicy(),
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-cache",
+    etag,
+  });
+  if (request.headers["if-none-match"] === etag) reply.code(304).send();
+  else reply.type(type).send(body);
+}
