@@ -10,7 +10,12 @@ export default defineConfig({
       {
         test: {
           name: "unit",
-          include: ["packages/**/*.test.ts", "scripts/**/*.test.ts", "test/support/*.test.ts", "test/invariants.test.ts"],
+          include: [
+            "packages/**/*.test.ts",
+            "scripts/**/*.test.ts",
+            "test/support/*.test.ts",
+            "test/invariants.test.ts",
+          ],
           exclude,
           pool,
           // Each file may start database servers: two at a time is what a machine with two cores bears.
