@@ -7,10 +7,12 @@ import { CacheClaims } from "./cache/cache-claims.ts";
 import { Replicator } from "./cache/replicator.ts";
 import type { Config, SourceConfig } from "./config/config.ts";
 import { EMBEDDED } from "./config/option-table.ts";
+import { DashboardFiles } from "./dashboard/dashboard-files.ts";
 import { EntityRegistry } from "./entity/entity-registry.ts";
 import { validateEntity } from "./entity/validate-entity.ts";
 import { ClaimStore } from "./oplog/claim-store.ts";
 import { CommitSignal } from "./oplog/commit-signal.ts";
+import { CopyRequestStore } from "./oplog/copy-request-store.ts";
 import { OplogReader } from "./oplog/oplog-reader.ts";
 import { PostgresEntityStore } from "./oplog/postgres-entity-store.ts";
 import { Postgres } from "./oplog/postgres.ts";
@@ -36,6 +38,9 @@ export interface App extends Service {
 /** A stream may always use this part of the capture's memory, whatever the copies hold (invariant 10). */
 const STREAM_RESERVE = 0.25;
 
+/** A cache that was not heard asks again when it is opened the next time. */
+const COPY_REQUEST_TIMEOUT_MS = 30_000;
+
 /**
  * Puts the parts together. Reading downwards is the way of the data, and the order in which the parts start; they
  * stop in reverse, so that nothing is stopped that another part still needs.
@@ -56,7 +61,7 @@ export function createApp(config: Config, options: { readonly logger: Logger }):
   const sources = has.has("capture")
     ? captureServices(config, { logger, health, postgres, commitSignal, registry })
     : [];
-  const replicator = replicatorOf(config, { logger, health, postgres, rejects, sources });
+  const replicator = replicatorOf(config, { logger, health, postgres, rejects });
   const holder = holderName(config.cache.baseDir);
   if (has.has("replicate")) {
     add(replicator);
@@ -95,6 +100,7 @@ export function createApp(config: Config, options: { readonly logger: Logger }):
     captures: capturesOf(sources, health),
     snapshots,
     health,
+    site: new DashboardFiles(),
     validateEntity,
   });
   if (has.has("api")) add(api);
@@ -148,11 +154,11 @@ interface ReplicatorParts {
   readonly health: HealthRegistry;
   readonly postgres: Postgres;
   readonly rejects: RejectStore;
-  readonly sources: readonly SourceService[];
 }
 
 function replicatorOf(config: Config, parts: ReplicatorParts): Replicator {
-  const { health, postgres, rejects, sources } = parts;
+  const { health, postgres, rejects } = parts;
+  const copyRequests = new CopyRequestStore(postgres.pool);
   const logger = moduleLogger(parts.logger, "cache");
   return new Replicator({
     connection: { ...postgres.connection },
@@ -160,7 +166,11 @@ function replicatorOf(config: Config, parts: ReplicatorParts): Replicator {
     replicationIntervalS: config.cache.replicationIntervalS,
     onNeedsCopy: (version, reason) => {
       logger.warn({ event: "cache_needs_copy", version, reason }, "a cache can't be built from the log; copying anew");
-      for (const source of sources) source.requestCopy(version);
+      void copyRequests
+        .request(version, AbortSignal.timeout(COPY_REQUEST_TIMEOUT_MS))
+        .catch((error: unknown) =>
+          logger.error({ event: "copy_request_failed", version, reason: messageOf(error) }, "copy not asked for"),
+        );
     },
     onRejects: (found) =>
       void rejects
@@ -203,6 +213,7 @@ function captureServices(config: Config, parts: CaptureParts): SourceService[] {
         list: () => entitiesOf(registry, sourceName),
         onChange: (listener) => registry.onChange(listener),
       },
+      copyRequests: new CopyRequestStore(postgres.pool),
       budget,
       copySettings: config.copy,
       health: health.component(`source.${sourceName}`),

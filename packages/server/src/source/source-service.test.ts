@@ -54,6 +54,8 @@ class Capture {
   readonly log: MemoryCaptureLog;
   readonly health = new ComponentHealth("source.main");
   readonly service: SourceService;
+  /** Versions that caches ask to be copied again. */
+  requested: number[] = [];
   #entities: readonly Entity[];
   #changed: () => void = () => undefined;
 
@@ -70,6 +72,7 @@ class Capture {
           return () => undefined;
         },
       },
+      copyRequests: { list: async () => this.requested },
       budget: new ByteBudget({ bytesMax: 64 << 20, reservedBytes: 16 << 20 }),
       copySettings: { maxConcurrent: 2, rowsPerSMax },
       health: this.health,
@@ -272,6 +275,22 @@ describe("a source's capture", () => {
       ...Array.from({ length: 499 }, () => false),
       true,
     ]);
+  });
+
+  test("a copy that a cache asks for is made once a request", async () => {
+    await insertMany("a", 0, 30);
+    const capture = await startCapture([entityOf(1, "a")]);
+    await caughtUp(capture, 1, "a");
+    const copyId = capture.log.copies.get(1)?.copyId;
+    capture.requested = [1];
+    const startCount = (): number => capture.log.rows.filter(({ operation }) => operation === "sync_start").length;
+    await eventually("the copy begins", () => startCount() === 2);
+    await caughtUp(capture, 1, "a");
+    capture.requested = [];
+    await insertMany("a", 30, 40);
+    await caughtUp(capture, 1, "a");
+    expect(capture.log.copies.get(1)?.copyId).not.toBe(copyId);
+    expect(startCount()).toBe(2);
   });
 
   test("a token that the server does not know leads to a new copy, never to a start at now", async () => {

@@ -10,6 +10,7 @@ import { retryForever } from "../runtime/retry.ts";
 import type { Service } from "../runtime/service.ts";
 import { AppendQueue } from "./append-queue.ts";
 import type { CaptureLog, CopyCheckpoint } from "./capture-log.ts";
+import { type CopyRequestList, followCopyRequests } from "./copy-requests.ts";
 import { CopyScheduler, type CopySettings } from "./copy-scheduler.ts";
 import { EntityRouting } from "./entity-routing.ts";
 import { MongoSource, type MongoSourceOptions } from "./mongo-source.ts";
@@ -36,6 +37,7 @@ export interface SourceServiceOptions {
   /** Waits until this process may capture the source. */
   readonly takeTurn: (signal: AbortSignal) => Promise<CaptureTurn>;
   readonly entities: CapturedEntities;
+  readonly copyRequests: CopyRequestList;
   readonly budget: ByteBudget;
   readonly copySettings: CopySettings;
   readonly health: ComponentHealth;
@@ -59,8 +61,6 @@ export class SourceService implements Service {
   readonly #options: SourceServiceOptions;
   readonly #stop = new AbortController();
   #running: Promise<void> | null = null;
-  /** Versions whose copy was asked for while there was no capture to do it. */
-  readonly #copyRequests = new Set<number>();
   #capture: { readonly stream: StreamCapture; readonly copies: CopyScheduler } | null = null;
 
   constructor(options: SourceServiceOptions) {
@@ -84,13 +84,6 @@ export class SourceService implements Service {
 
   status(): CaptureStatus {
     return { lagMs: this.#capture?.stream.lagMs ?? null, copies: this.#capture?.copies.states() ?? new Map() };
-  }
-
-  /** The version's cache can't be built from the log: its collection is copied again, at the latest with the next turn. */
-  requestCopy(version: number): void {
-    if (this.#capture === null) this.#copyRequests.add(version);
-    // Without a checkpoint every version is about to be copied.
-    else if (this.#capture.stream.hasHistory) this.#capture.copies.begin(version);
   }
 
   async #run(signal: AbortSignal): Promise<void> {
@@ -129,7 +122,7 @@ export class SourceService implements Service {
 
   /** Captures until the turn is lost, the process stops or a part fails; the other parts are stopped then. */
   async #captureWith(source: MongoSource, turn: CaptureTurn, outer: AbortSignal): Promise<void> {
-    const { entities, budget, copySettings, health, logger } = this.#options;
+    const { entities, copyRequests, budget, copySettings, health, logger } = this.#options;
     const part = new AbortController();
     const signal = AbortSignal.any([outer, turn.lost, part.signal]);
     const start = await turn.log.load(signal);
@@ -166,11 +159,7 @@ export class SourceService implements Service {
       isStale = false;
       routing.update(entities.list());
       // Without a checkpoint the first opening begins every copy together with it.
-      if (stream.hasHistory) {
-        copies.reconcile();
-        for (const version of this.#copyRequests) copies.begin(version);
-      }
-      this.#copyRequests.clear();
+      if (stream.hasHistory) copies.reconcile();
     };
     const clock = this.#options.clock ?? systemClock;
     const stream = new StreamCapture({
@@ -188,7 +177,11 @@ export class SourceService implements Service {
     });
     this.#capture = { stream, copies };
     try {
-      await Promise.all([queue.run(signal), stream.run(signal)].map((running) => running.catch(fail)));
+      const begin = (version: number): void => {
+        if (stream.hasHistory) copies.begin(version);
+      };
+      const requests = followCopyRequests(copyRequests, begin, signal);
+      await Promise.all([queue.run(signal), stream.run(signal), requests].map((running) => running.catch(fail)));
     } finally {
       unsubscribe();
       this.#capture = null;

@@ -92,6 +92,12 @@ CREATE TABLE emcache.copy (
   updated_at         timestamptz NOT NULL DEFAULT now()
 ) ${hotRow};
 
+-- Versions whose cache, in whatever process, can't be built from the log: their collection is to be copied again.
+CREATE TABLE emcache.copy_request (
+  version      integer PRIMARY KEY,
+  requested_at timestamptz NOT NULL DEFAULT now()
+);
+
 -- Where a cache of a version can begin: at the newest copy that came to its end, else at the one that runs.
 CREATE TABLE emcache.copy_bracket (
   version                 integer PRIMARY KEY,

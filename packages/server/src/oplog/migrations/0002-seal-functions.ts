@@ -88,6 +88,8 @@ BEGIN
       WHERE r.version = g.version;
     UPDATE emcache.reject_total t SET total = 0 FROM json_to_recordset(p->'syncStarts') AS g(version integer)
       WHERE t.version = g.version;
+    DELETE FROM emcache.copy_request r USING json_to_recordset(p->'syncStarts') AS g(version integer)
+      WHERE r.version = g.version;
   END IF;
   IF p->'rejects' IS NOT NULL THEN
     PERFORM emcache.add_rejects(p->'rejects');
