@@ -18,6 +18,7 @@ import { addLegacySnapshotRoutes } from "./routes/legacy-snapshot.ts";
 import { addOplogRoutes } from "./routes/oplogs.ts";
 import { addSiteRoutes } from "./routes/site.ts";
 import { addSnapshotRoutes } from "./routes/snapshots.ts";
+import { ProblemSchema } from "./schemas.ts";
 
 /** The largest definition of an entity is far smaller. */
 const BODY_BYTES_MAX = 1024 * 1024;
@@ -57,6 +58,11 @@ export function buildApiApplication(dependencies: ApiDependencies): ApiInstance 
   acceptJsonBodies(app);
   endStalledAnswers(app, STALLED_TIMEOUT_MS);
   addErrorHandlers(app, dependencies);
+  app.addHook("onRoute", (route) => {
+    // The Go client's routes have no description of their own: they are no part of the documented API.
+    if (route.schema?.summary === undefined) return;
+    route.schema.response = { "4xx": ProblemSchema, "5xx": ProblemSchema, ...(route.schema.response as object) };
+  });
   addHealthRoutes(app, dependencies);
   addEntityRoutes(app, dependencies);
   addOplogRoutes(app, dependencies);

@@ -1,6 +1,6 @@
 import type { SnapshotManifest } from "@emcache/protocol";
-import { rename, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { rename, rm, rmdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { compressFile } from "./compress-file.ts";
 import { legacyStamps, type StampedFile } from "./legacy-stamp.ts";
 import type { SnapshotDependencies } from "./snapshot-dependencies.ts";
@@ -61,12 +61,18 @@ export class LegacyFiles {
     return compressed;
   }
 
-  /** Removes the files of a version that is not served any more. */
-  async forget(version: number): Promise<void> {
-    const paths = this.#ofVersion.get(version) ?? [];
-    this.#ofVersion.delete(version);
-    this.#copying.delete(version);
-    for (const path of paths) await this.#removeFile(path);
+  /** Removes the files of versions that are not served any more, and the folders that are empty then. */
+  async keepOnly(isServed: (version: number) => boolean): Promise<void> {
+    for (const [version, paths] of this.#ofVersion) {
+      if (isServed(version)) continue;
+      this.#ofVersion.delete(version);
+      this.#copying.delete(version);
+      for (const path of paths) {
+        await this.#removeFile(path);
+        await rmdir(dirname(path)).catch(() => {});
+        await rmdir(dirname(dirname(path))).catch(() => {});
+      }
+    }
   }
 
   async #fromSnapshot(manifest: SnapshotManifest): Promise<string> {

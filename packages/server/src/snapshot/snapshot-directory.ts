@@ -6,7 +6,7 @@ import type { Logger } from "../runtime/logger.ts";
 /** What is not complete yet ends with this and is removed at the next start. */
 const BUILDING = ".building";
 /** Files made for the Go client, in a folder beside the snapshots; made anew after each start. */
-export const LEGACY_FOLDER = "legacy";
+const LEGACY_FOLDER = "legacy";
 
 /**
  * The files of snapshots: `ENTITY/ID.db`, and beside it `ID.json`, its manifest. Writing the manifest is what makes a
@@ -63,7 +63,7 @@ export class SnapshotDirectory {
 
   /** Removes the folder of an entity that has no snapshot any more; one that isn't empty stays. */
   async removeFolder(entity: string): Promise<void> {
-    await rm(join(this.root, entity, LEGACY_FOLDER), { recursive: true, force: true });
+    await rmdir(join(this.root, entity, LEGACY_FOLDER)).catch(() => {});
     await rmdir(join(this.root, entity)).catch(() => {});
   }
 
@@ -102,6 +102,8 @@ export class SnapshotDirectory {
       );
       await rm(join(folder, file), { recursive: true, force: true });
     }
+    // Of an entity that is gone, or that has no snapshot yet: made again when it is needed.
+    if (found.length === 0) await rmdir(folder).catch(() => {});
     return found;
   }
 

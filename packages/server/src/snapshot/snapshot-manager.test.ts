@@ -161,9 +161,9 @@ test("invariant 9: a snapshot that is listed is restorable, with its position, i
   const manager = fixture.manager({ keepCount: 10 });
   await manager.start();
   fixture.copy(1, 200);
-  let isWriting = true;
+  const writing = new AbortController();
   const writer = (async () => {
-    for (let round = 0; isWriting && round < 10_000; round++) {
+    for (let round = 0; !writing.signal.aborted && round < 10_000; round++) {
       fixture.apply(1, upserts(5, "stream", 200 + round * 5));
       await new Promise((resolve) => {
         setTimeout(resolve, 2);
@@ -171,7 +171,7 @@ test("invariant 9: a snapshot that is listed is restorable, with its position, i
     }
   })();
   for (let count = 0; count < 3; count++) await manager.create("users", NEVER);
-  isWriting = false;
+  writing.abort();
   await writer;
   const listed = await manager.list("users");
   expect(new Set(listed.map(({ position }) => position)).size).toBe(3);
@@ -327,6 +327,9 @@ describe("legacyFile", () => {
     reader.close();
     expect(readCacheState(path).state.point.position).toBe(position);
     expect(await manager.list()).toEqual([]);
+    fixture.records = [];
+    fixture.changed();
+    await eventually(() => expect(existsSync(join(fixture.baseDir, "snapshots", "users"))).toBe(false));
   });
 
   test("waits for the cache of an entity created a moment ago, and gives up with its signal", async () => {

@@ -258,6 +258,7 @@ export class SnapshotManager implements Service {
     const { registry, keepCount } = this.#dependencies;
     // Before it has read PostgreSQL the registry is empty, which says nothing about what was deleted.
     if (!this.#isRegistryLoaded) return;
+    await this.#legacy.keepOnly((version) => this.#isRegistered(version));
     const kept = new Map<number, number>();
     for (const manifest of this.#shelf.all()) {
       const live = registry.get(manifest.entity)?.live ?? null;
@@ -271,7 +272,6 @@ export class SnapshotManager implements Service {
 
   async #remove(manifest: SnapshotManifest): Promise<void> {
     await this.#shelf.remove(manifest);
-    if (!this.#isRegistered(manifest.version)) await this.#legacy.forget(manifest.version);
     if (!this.#shelf.all().some(({ entity }) => entity === manifest.entity))
       await this.#directory.removeFolder(manifest.entity);
     await this.#register.remove(manifest.id, this.#tasks.signal);
