@@ -44,7 +44,8 @@ export class CacheClaims implements Service {
     while (!signal.aborted) {
       try {
         await sleep(INTERVAL_MS, signal);
-        const caches = [...statuses().values()];
+        // A cache that has read nothing, or can't be opened, needs a copy rather than the whole log.
+        const caches = [...statuses().values()].filter(({ position }) => position > 0);
         if (caches.length === 0) continue;
         const position = Math.min(...caches.map((cache) => cache.position));
         await store.upsertClaim(

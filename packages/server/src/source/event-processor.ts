@@ -156,7 +156,8 @@ export function checkpointOf(
   clusterTime: ClusterTime | null,
   horizons: LookupHorizons,
 ): StreamCheckpoint {
-  return { resumeToken, clusterTime, lookupHorizon: horizons.greatest() };
+  // A copy: the token outlives the reply that it came in.
+  return { resumeToken: Buffer.from(resumeToken), clusterTime, lookupHorizon: horizons.greatest() };
 }
 
 /** A document's name within its source: no collection's name holds a NUL. */

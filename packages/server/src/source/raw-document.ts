@@ -30,6 +30,14 @@ const FIXED_LENGTHS: Readonly<Record<number, number>> = {
   0xff: 0, // min key
 };
 
+/** A name longer than this is looked for natively; most are shorter than such a call costs. */
+const SHORT_NAME_LENGTH = 24;
+
+function endOfName(bytes: Buffer, start: number): number {
+  for (let at = start; at < start + SHORT_NAME_LENGTH; at++) if (bytes[at] === 0) return at;
+  return bytes.indexOf(0, start);
+}
+
 /** Calls `visit` for each element of the document that begins at `start`; throws RangeError where it is malformed. */
 export function forEachElement(bytes: Buffer, start: number, visit: (element: RawElement) => void): void {
   const end = start + bytes.readInt32LE(start) - 1;
@@ -38,7 +46,7 @@ export function forEachElement(bytes: Buffer, start: number, visit: (element: Ra
   while (at < end) {
     const type = bytes[at] ?? 0;
     const nameStart = at + 1;
-    const nameEnd = bytes.indexOf(0, nameStart);
+    const nameEnd = endOfName(bytes, nameStart);
     if (nameEnd < 0 || nameEnd >= end) throw new RangeError("a BSON name does not end");
     const valueStart = nameEnd + 1;
     const valueEnd = valueStart + valueLength(bytes, type, valueStart);
@@ -91,11 +99,15 @@ export function stringOf(bytes: Buffer, element: RawElement): string | null {
   return element.type === 0x02 ? bytes.toString("utf8", element.valueStart + 4, element.valueEnd - 1) : null;
 }
 
-/** The first element of this name at the document's top level. */
+/** The first element of this name, of ASCII letters, at the document's top level. */
 export function findElement(bytes: Buffer, name: string): RawElement | null {
   let found: RawElement | null = null;
   forEachElement(bytes, 0, (element) => {
-    if (found === null && nameOf(bytes, element) === name) found = element;
+    if (found !== null || element.nameEnd - element.nameStart !== name.length) return;
+    for (let index = 0; index < name.length; index++) {
+      if (bytes[element.nameStart + index] !== name.charCodeAt(index)) return;
+    }
+    found = element;
   });
   return found;
 }

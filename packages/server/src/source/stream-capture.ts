@@ -175,7 +175,7 @@ export class StreamCapture {
     let ignoredToken: Buffer | null = null;
     for (const bytes of reply.documents) {
       const event = parseChangeEvent(bytes);
-      if (event === null) ignoredToken = tokenOf(bytes);
+      if (event === null) ignoredToken = Buffer.from(tokenOf(bytes));
       else {
         events.push(event);
         ignoredToken = null;
@@ -226,7 +226,7 @@ export class StreamCapture {
   }
 
   #passed(event: ChangeEvent): void {
-    this.#token = event.token;
+    this.#token = Buffer.from(event.token);
     this.#tokenTime = event.clusterTime;
     this.#checkpointedAtMs = this.#options.clock.monotonicMs();
   }
