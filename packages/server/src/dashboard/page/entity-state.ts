@@ -1,0 +1,29 @@
+import { h, type ComponentChildren } from "preact";
+import type { VersionStatus } from "./api-types.ts";
+import { StatusDot } from "./status-dot.ts";
+
+/** The state in a word, and how far a running copy is. */
+export function EntityState({ entity }: { readonly entity: VersionStatus }): ComponentChildren {
+  return h(
+    "div",
+    { class: "state" },
+    h(StatusDot, stateOf(entity)),
+    entity.percent !== null && h(CopyBar, { percent: entity.percent, name: entity.name }),
+  );
+}
+
+function stateOf({ state, last_error: error, percent }: VersionStatus): Parameters<typeof StatusDot>[0] {
+  if (state === "failed") return { kind: "bad", text: "failed" };
+  if (state === "copying") return { kind: "busy", text: "copying" };
+  if (error !== null) return { kind: "warn", text: "live, stalled" };
+  return percent === null ? { kind: "good", text: "live" } : { kind: "good", text: "live, copying anew" };
+}
+
+function CopyBar({ percent, name }: { readonly percent: number; readonly name: string }): ComponentChildren {
+  return h(
+    "div",
+    { class: "copy" },
+    h("progress", { max: 100, value: percent, "aria-label": `Copy of ${name}` }),
+    h("span", { class: "copy-percent" }, `${percent.toFixed(1)} %`),
+  );
+}
