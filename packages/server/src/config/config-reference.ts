@@ -35,10 +35,12 @@ export function renderConfigExample(): string {
     const isSource = section === "sources.NAME";
     const header = section === "" ? "" : `[${isSource ? "sources.main" : section}]\n`;
     const options = entries.map(({ key, option }) => {
-      const value = isSource ? option.example : option.default;
+      // A source has to be given: what has no default is written out.
+      const isGiven = isSource && option.default === null;
+      const value = isGiven ? option.example : option.default;
       const line = `${key.slice(section === "" ? 0 : section.length + 1)} = ${tomlValue(value)}`;
-      const alternative = isSource || option.example === undefined ? "" : ` For example ${tomlValue(option.example)}.`;
-      return `${comment(`${option.description}${alternative} (${option.type})`)}\n${isSource ? "" : "# "}${line}\n`;
+      const alternative = isGiven || option.example === undefined ? "" : ` For example ${tomlValue(option.example)}.`;
+      return `${comment(`${option.description}${alternative} (${option.type})`)}\n${isGiven ? "" : "# "}${line}\n`;
     });
     return header + options.join("\n");
   });

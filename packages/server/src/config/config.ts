@@ -2,11 +2,16 @@
 export const ROLES = ["capture", "replicate", "api"] as const;
 export type Role = (typeof ROLES)[number];
 
+/** How the state after an update is learnt: by reading the document, or from the change stream's post-image. */
+export const FULL_DOCUMENT_MODES = ["lookup", "post_image"] as const;
+export type FullDocumentMode = (typeof FULL_DOCUMENT_MODES)[number];
+
 /** One MongoDB database that is captured. */
 export interface SourceConfig {
   /** `mongodb://…`, `mongodb+srv://…`, or `embedded`. */
   readonly uri: string;
   readonly database: string;
+  readonly fullDocument: FullDocumentMode;
 }
 
 /**

@@ -70,7 +70,7 @@ test("takes the brief's config.toml key for key", () => {
         connectionTimeoutS: 10,
       },
     },
-    sources: { main: { uri: "mongodb://localhost:27017/myapp", database: "myapp" } },
+    sources: { main: { uri: "mongodb://localhost:27017/myapp", database: "myapp", fullDocument: "lookup" } },
     cache: { baseDir: join(cwd, "caches"), replicationIntervalS: 10, entityRefreshIntervalS: 10 },
     snapshot: { checkIntervalS: 10, minLag: 100 },
   });
@@ -83,7 +83,7 @@ test("works with no file and one source", () => {
     dataDir: join(cwd, "emcache-data"),
     roles: ["capture", "replicate", "api"],
     retention: { ageS: 86_400 },
-    sources: { main: { uri: "mongodb://localhost/app", database: "app" } },
+    sources: { main: { uri: "mongodb://localhost/app", database: "app", fullDocument: "lookup" } },
   });
 });
 
@@ -105,8 +105,8 @@ test("a source in the environment is the file's, in any case of letters, else a 
   const toml = '[sources.Shop-EU]\nuri = "mongodb://a/x"\n';
   const env = { EMCACHE_SOURCES__SHOP_EU__URI: "mongodb://b/y", EMCACHE_SOURCES__OTHER__URI: "mongodb://c/z" };
   expect(load(toml, { env }).sources).toEqual({
-    "Shop-EU": { uri: "mongodb://b/y", database: "y" },
-    other: { uri: "mongodb://c/z", database: "z" },
+    "Shop-EU": { uri: "mongodb://b/y", database: "y", fullDocument: "lookup" },
+    other: { uri: "mongodb://c/z", database: "z", fullDocument: "lookup" },
   });
 });
 

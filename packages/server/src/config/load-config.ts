@@ -112,10 +112,12 @@ function readSources(settings: ReadonlyMap<string, Setting>, mistakes: string[])
         `${place}: ${JSON.stringify(name)} can't name a source; expected letters, digits, "-" and single "_", a letter first`,
       );
     }
-    const { uri, database } = readOptions(SOURCE_OPTIONS, `sources.${name}.`, settings, mistakes);
+    const { uri, database, full_document } = readOptions(SOURCE_OPTIONS, `sources.${name}.`, settings, mistakes);
     const resolved = database ?? (uri === EMBEDDED ? name : databaseOfUri(uri ?? ""));
-    if (uri !== null && resolved !== null) sources[name] = { uri, database: resolved };
-    else if (uri === null && !settings.has(`sources.${name}.uri`)) {
+    if (uri !== null && resolved !== null) {
+      const fullDocument = full_document === "post_image" ? "post_image" : "lookup";
+      sources[name] = { uri, database: resolved, fullDocument };
+    } else if (uri === null && !settings.has(`sources.${name}.uri`)) {
       mistakes.push(`${place}: sources.${name}.uri is missing; expected mongodb://HOST:27017/DATABASE`);
     } else if (uri !== null) {
       mistakes.push(

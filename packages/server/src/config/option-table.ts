@@ -1,5 +1,5 @@
 import { parseLevelSpec } from "../runtime/level-spec.ts";
-import { ROLES } from "./config.ts";
+import { FULL_DOCUMENT_MODES, ROLES } from "./config.ts";
 import { integerOption, secondsOption, textOption, wordsOption } from "./option.ts";
 
 /** The word that stands for a database that EMCache runs itself. */
@@ -225,6 +225,18 @@ export const SOURCE_OPTIONS = {
     check(value) {
       if (!/^[^/\\. "$*<>:|?\0]{1,63}$/.test(value)) {
         throw new RangeError(`${JSON.stringify(value)} can't be the name of a MongoDB database`);
+      }
+    },
+  }),
+  full_document: textOption({
+    description:
+      "How the state after an update is learnt. lookup: the document is read, so several quick updates may show as one. post_image: the image in the change stream is taken where the collection stores images, so that the history is exact and source transactions are whole.",
+    type: `${FULL_DOCUMENT_MODES.map((mode) => `"${mode}"`).join(" or ")}; post_image needs MongoDB 6.0 or newer`,
+    default: "lookup",
+    reason: "it works with every server and asks nothing of the collection",
+    check(value) {
+      if (!FULL_DOCUMENT_MODES.some((mode) => mode === value)) {
+        throw new RangeError(`${JSON.stringify(value)} is no mode; expected ${FULL_DOCUMENT_MODES.join(" or ")}`);
       }
     },
   }),

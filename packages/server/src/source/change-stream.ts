@@ -45,7 +45,7 @@ export class ChangeStream {
   ): Promise<{ stream: ChangeStream; first: CursorReply }> {
     const command = {
       aggregate: 1,
-      pipeline: pipelineOf(collections, start),
+      pipeline: pipelineOf(source, collections, start),
       cursor: { batchSize: BATCH_SIZE },
       readConcern: { level: "majority" },
     };
@@ -72,11 +72,11 @@ export class ChangeStream {
   }
 }
 
-function pipelineOf(collections: ReadonlySet<string>, start: StreamStart): Document[] {
+function pipelineOf(source: MongoSource, collections: ReadonlySet<string>, start: StreamStart): Document[] {
   const names = [...collections];
   const position = start.kind === "now" ? {} : { [start.kind]: BSON.deserialize(start.token) };
   return [
-    { $changeStream: position },
+    { $changeStream: { ...position, ...(source.hasPostImages ? { fullDocument: "whenAvailable" } : {}) } },
     {
       $match: {
         $or: [
@@ -87,5 +87,7 @@ function pipelineOf(collections: ReadonlySet<string>, start: StreamStart): Docum
       },
     },
     { $unset: "updateDescription" },
+    // The manual wants it last.
+    ...(source.canSplitEvents ? [{ $changeStreamSplitLargeEvent: {} }] : []),
   ];
 }

@@ -8,10 +8,24 @@ export interface MongoSourceOptions {
   readonly sourceName: string;
   readonly uri: string;
   readonly database: string;
+  /** `post_image`: updates carry the image that the collection stores, where it does. */
+  readonly fullDocument: "lookup" | "post_image";
 }
 
 /** MongoDB 4.4 (the brief's oldest) speaks wire version 9. */
 const WIRE_VERSION_MIN = 9;
+
+/** MongoDB 6.0, the first with post-images. */
+const WIRE_VERSION_IMAGES = 17;
+
+/** MongoDB 7.0: every server from here on has `$changeStreamSplitLargeEvent`. */
+const WIRE_VERSION_SPLIT = 21;
+
+/** What `hello` said of a server. */
+interface ServerTraits {
+  readonly isSharded: boolean;
+  readonly wireVersion: number;
+}
 
 /**
  * How long a server may be silent before its connection counts as dead. Longer than any answer we ask for: the stream
@@ -31,13 +45,19 @@ export class MongoSource {
   readonly databaseName: string;
   /** Whether mongos answers: an empty batch there says nothing about the other shards. */
   readonly isSharded: boolean;
+  /** Whether updates carry their post-image where the collection stores it. */
+  readonly hasPostImages: boolean;
+  /** Whether the server can split an event that is larger than a document may be: one with images can be. */
+  readonly canSplitEvents: boolean;
   readonly #client: MongoClient;
   readonly #database: Db;
 
-  private constructor(options: MongoSourceOptions, client: MongoClient, isSharded: boolean) {
+  private constructor(options: MongoSourceOptions, client: MongoClient, { isSharded, wireVersion }: ServerTraits) {
     this.sourceName = options.sourceName;
     this.databaseName = options.database;
     this.isSharded = isSharded;
+    this.hasPostImages = options.fullDocument === "post_image";
+    this.canSplitEvents = this.hasPostImages && wireVersion >= WIRE_VERSION_SPLIT;
     this.#client = client;
     this.#database = client.db(options.database);
   }
@@ -74,7 +94,7 @@ export class MongoSource {
     try {
       await untilAborted(client.connect(), signal);
       const hello = await untilAborted(client.db("admin").command({ hello: 1 }), signal);
-      return new MongoSource(options, client, checkHello(hello, options.sourceName));
+      return new MongoSource(options, client, checkHello(hello, options));
     } catch (error) {
       await client.close(true);
       throw error;
@@ -133,8 +153,8 @@ function withOneHost(uri: string): string {
   return before + (seeds[Math.floor(Math.random() * seeds.length)] ?? hosts) + after;
 }
 
-/** Returns whether mongos answered. */
-function checkHello(hello: Document, sourceName: string): boolean {
+/** @throws source_unsuitable where the server can't be this source. */
+function checkHello(hello: Document, { sourceName, fullDocument }: MongoSourceOptions): ServerTraits {
   const isSharded = hello["msg"] === "isdbgrid";
   if (!isSharded && typeof hello["setName"] !== "string") {
     throw new EmcacheError(
@@ -142,12 +162,22 @@ function checkHello(hello: Document, sourceName: string): boolean {
       `Source ${sourceName} is a standalone server, which has no change streams`,
     );
   }
-  const wireVersion: unknown = hello["maxWireVersion"];
-  if (typeof wireVersion === "number" && wireVersion < WIRE_VERSION_MIN) {
+  const said: unknown = hello["maxWireVersion"];
+  const wireVersion = typeof said === "number" ? said : 0;
+  if (wireVersion < WIRE_VERSION_MIN) {
     throw new EmcacheError(
       "source_unsuitable",
       `Source ${sourceName} is older than MongoDB 4.4 (wire version ${wireVersion})`,
     );
   }
-  return isSharded;
+  if (fullDocument === "post_image" && wireVersion < WIRE_VERSION_IMAGES) {
+    throw new EmcacheError(
+      "source_unsuitable",
+      `Source ${sourceName} has no post-images (wire version ${wireVersion})`,
+      {
+        hint: `Post-images need MongoDB 6.0 or newer; set sources.${sourceName}.full_document = "lookup".`,
+      },
+    );
+  }
+  return { isSharded, wireVersion };
 }

@@ -63,7 +63,7 @@ class Capture {
     this.log = log;
     this.#entities = entities;
     this.service = new SourceService({
-      mongo: { sourceName: "main", uri: server.uri, database: db.databaseName },
+      mongo: { sourceName: "main", uri: server.uri, database: db.databaseName, fullDocument: "lookup" },
       takeTurn: async () => ({ log, lost: new AbortController().signal, release: async () => undefined }),
       entities: {
         list: () => this.#entities,

@@ -23,6 +23,7 @@ import type { EntityRouting } from "./entity-routing.ts";
 import { checkpointOf, EventProcessor } from "./event-processor.ts";
 import { LookupHorizons } from "./lookup-horizons.ts";
 import type { MongoSource } from "./mongo-source.ts";
+import { SplitEventAssembler } from "./split-event.ts";
 import type { StreamProgress } from "./stream-progress.ts";
 import { tokenTimeOf } from "./token-time.ts";
 
@@ -81,6 +82,7 @@ export class StreamCapture {
   #tokenTime: ClusterTime | null;
   /** Events of a source transaction whose end has not been seen; not yet handed on. */
   #transactionTail: DocumentEvent[] = [];
+  readonly #assembler = new SplitEventAssembler();
   #checkpointedAtMs = -Infinity;
   #caughtUpAtMs: number | null = null;
   #isCaughtUp = false;
@@ -131,6 +133,7 @@ export class StreamCapture {
     const { source, routing, copies, progress, health, logger, refreshRouting } = this.#options;
     refreshRouting();
     this.#transactionTail = [];
+    this.#assembler.reset();
     const start: StreamStart = this.#token === null ? { kind: "now" } : { kind: "startAfter", token: this.#token };
     const { stream, first } = await ChangeStream.open(source, routing.collections(), start, signal);
     // The next request runs while a reply is processed; its failure is seen when it is awaited.
@@ -173,7 +176,9 @@ export class StreamCapture {
     const events: ChangeEvent[] = [...this.#transactionTail];
     this.#transactionTail = [];
     let ignoredToken: Buffer | null = null;
-    for (const bytes of reply.documents) {
+    for (const part of reply.documents) {
+      const bytes = this.#assembler.take(part);
+      if (bytes === null) continue;
       const event = parseChangeEvent(bytes);
       if (event === null) ignoredToken = Buffer.from(tokenOf(bytes));
       else {
@@ -251,6 +256,7 @@ export class StreamCapture {
   /** Nothing happened: the stream has passed whatever was read before the request, and its token may move on. */
   #processEmpty(reply: CursorReply, requestNumber: number): void {
     const { progress, queue, clock } = this.#options;
+    if (this.#assembler.isOpen) return;
     const token = reply.postBatchResumeToken;
     const time = token === null ? null : tokenTimeOf(token);
     // The opening looks for events without waiting and may find none where there are some.
