@@ -23,7 +23,7 @@ test("the example is a valid configuration, also with every default written out,
   expect(writtenOut.match(/^\w+ = /gm)).toHaveLength(Object.keys(OPTIONS).length + Object.keys(SOURCE_OPTIONS).length);
   expect(loadToml(writtenOut)).toEqual(loadToml(example));
   expect(loadToml(example).sources).toEqual({
-    main: { uri: "mongodb://localhost:27017/myapp?replicaSet=rs0", database: "myapp" },
+    main: { uri: "mongodb://localhost:27017/myapp?replicaSet=rs0", database: "myapp", fullDocument: "lookup" },
   });
 });
 
