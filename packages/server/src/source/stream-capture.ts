@@ -28,7 +28,7 @@ import type { StreamProgress } from "./stream-progress.ts";
 import { tokenTimeOf } from "./token-time.ts";
 
 /** How long the server holds an empty answer back when nothing else is going on: also how soon a new entity is seen. */
-const IDLE_WAIT_MS = 500;
+const IDLE_WAIT_MS = 200;
 
 /** While a copy's chunks wait for the stream, it should say soon that it has nothing. */
 const COPY_WAIT_MS = 5;
