@@ -19,7 +19,7 @@ async function main(): Promise<void> {
   const rounds = sizeOf("EMCACHE_BENCH_ROUNDS", 3);
   const writes = sizeOf("EMCACHE_BENCH_WRITES", 500);
   const folder = makeTestFolder("bench");
-  const settings = { "logging.level": "warn,cli=info", "snapshot.min_lag": 1_000_000_000 };
+  const settings = { "logging.level": "info", "snapshot.min_lag": 1_000_000_000 };
   const system = await TestSystem.start({ folder: join(folder), settings });
   try {
     const latency = await measureIdleLatency(system, writes);
