@@ -12,6 +12,7 @@ import { EntityRegistry } from "./entity/entity-registry.ts";
 import { validateEntity } from "./entity/validate-entity.ts";
 import { ClaimStore } from "./oplog/claim-store.ts";
 import { CommitSignal } from "./oplog/commit-signal.ts";
+import type { CommittedBatch } from "./oplog/committed-batch.ts";
 import { CopyRequestStore } from "./oplog/copy-request-store.ts";
 import { OplogReader } from "./oplog/oplog-reader.ts";
 import { PostgresEntityStore } from "./oplog/postgres-entity-store.ts";
@@ -58,15 +59,15 @@ export function createApp(config: Config, options: { readonly logger: Logger }):
   const { postgres, commitSignal, registry, retention, oplog, rejects, pool } = log;
   for (const service of [postgres, commitSignal, registry, retention]) add(service);
 
-  const sources = has.has("capture")
-    ? captureServices(config, { logger, health, postgres, commitSignal, registry })
-    : [];
   const replicator = replicatorOf(config, { logger, health, postgres, rejects });
+  const sources = has.has("capture")
+    ? captureServices(config, { logger, health, postgres, commitSignal, registry, replicator })
+    : [];
   const holder = holderName(config.cache.baseDir);
   if (has.has("replicate")) {
     add(replicator);
     registry.onChange(() => replicator.setEntities(registry.list()));
-    commitSignal.onCommit(() => replicator.wake());
+    commitSignal.onCommit((head) => replicator.wake(head));
     const statuses = (): ReturnType<Replicator["statuses"]> => replicator.statuses();
     add(
       new CacheClaims({ name: holder, statuses, store: new ClaimStore(pool), logger: moduleLogger(logger, "cache") }),
@@ -189,11 +190,12 @@ interface CaptureParts {
   readonly postgres: Postgres;
   readonly commitSignal: CommitSignal;
   readonly registry: EntityRegistry;
+  readonly replicator: Replicator;
 }
 
 /** One capture a source; they share the process's memory for what is on its way into the log. */
 function captureServices(config: Config, parts: CaptureParts): SourceService[] {
-  const { health, postgres, commitSignal, registry } = parts;
+  const { health, postgres, commitSignal, registry, replicator } = parts;
   const logger = moduleLogger(parts.logger, "source");
   const bytesMax = config.memory.captureBytesMax;
   const budget = new ByteBudget({ bytesMax, reservedBytes: Math.floor(bytesMax * STREAM_RESERVE) });
@@ -201,7 +203,10 @@ function captureServices(config: Config, parts: CaptureParts): SourceService[] {
     const takeTurn = async (signal: AbortSignal): Promise<CaptureTurn> => {
       // An entity that is not known yet must not look like one that is gone.
       await registry.loaded(signal);
-      const onCommit = (head: number): void => commitSignal.committed(head);
+      const onCommit = (head: number, batch: CommittedBatch | null): void => {
+        if (batch !== null) replicator.hand(batch);
+        commitSignal.committed(head);
+      };
       const onRegistryChange = (): void => commitSignal.registryChanged();
       const lease = await SourceLease.acquire({ postgres, sourceName, logger, onCommit, onRegistryChange }, signal);
       return { log: lease.log(), lost: lease.lost, release: () => lease.release() };

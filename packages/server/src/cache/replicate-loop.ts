@@ -4,6 +4,7 @@ import { Backoff } from "./backoff.ts";
 import { CacheDirectory } from "./cache-directory.ts";
 import { CacheSet, type CacheRecord } from "./cache-set.ts";
 import type { CacheSlot } from "./cache-slot.ts";
+import type { HandedPages } from "./handed-pages.ts";
 import { PageFetcher } from "./page-fetcher.ts";
 import type { ReplicateLog, ReplicateReport } from "./replicate-port.ts";
 import { planTurn, type Group } from "./turn-plan.ts";
@@ -26,6 +27,8 @@ export interface ReplicateLoopOptions {
   /** Fallback poll: how long the loop sleeps where nobody wakes it. */
   readonly intervalMs: number;
   readonly walBytesMax?: number;
+  /** Batches of this process, to be taken before the log is read. */
+  readonly handedPages?: HandedPages;
 }
 
 /**
@@ -166,7 +169,8 @@ export class ReplicateLoop {
     const versions = isAll ? null : slots.map((slot) => slot.version);
     let page: OplogPage;
     try {
-      page = await fetcher.next(after, versions, signal);
+      const handed = this.#options.handedPages?.take(after, this.#logId ?? "") ?? null;
+      page = handed ?? (await fetcher.next(after, versions, signal));
     } catch (error) {
       if (!(error instanceof EmcacheError) || error.code !== "position_too_old") throw error;
       for (const slot of slots) if (slot.position === after) await slot.replace(error.message, signal);

@@ -1,4 +1,5 @@
 import type pg from "pg";
+import type { OplogPage } from "../oplog/oplog-reader.ts";
 import type { CacheRecord } from "./cache-set.ts";
 import type { CacheStatus, ProblemLike } from "./cache-status.ts";
 import type { ReportLevel, VersionReject } from "./replicate-port.ts";
@@ -11,14 +12,16 @@ export interface ReplicateWorkerData {
   readonly intervalMs: number;
   readonly walBytesMax: number | null;
   readonly records: readonly CacheRecord[] | null;
-  /** One Int32: 1 while a wake-up is on its way, so that at most one is. */
-  readonly wakeFlag: SharedArrayBuffer;
+  /** Memory of a `WakeWord`. */
+  readonly wakeWord: SharedArrayBuffer;
 }
 
 /** What the main thread tells the worker. */
 export type ReplicateOrder =
   | { readonly kind: "records"; readonly records: readonly CacheRecord[] }
   | { readonly kind: "wake" }
+  /** A batch that this process committed; the wake-up follows. */
+  | { readonly kind: "batch"; readonly page: OplogPage }
   | { readonly kind: "stop" };
 
 /** What the worker tells the main thread. */

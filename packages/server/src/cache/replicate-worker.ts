@@ -1,10 +1,12 @@
 import pg from "pg";
 import { parentPort, workerData, type MessagePort } from "node:worker_threads";
 import { OplogReader } from "../oplog/oplog-reader.ts";
+import { HandedPages } from "./handed-pages.ts";
 import { toProblemLike, type ProblemLike } from "./cache-status.ts";
 import { ReplicateLoop } from "./replicate-loop.ts";
 import type { ReplicateNews, ReplicateOrder, ReplicateWorkerData } from "./replicate-message.ts";
 import type { ReplicateReport } from "./replicate-port.ts";
+import { WakeWord } from "./wake-word.ts";
 
 /** One for the page that is wanted, one for the page read ahead, one for looking up where copies begin. */
 const CONNECTIONS_MAX = 3;
@@ -15,22 +17,27 @@ async function main(port: MessagePort, data: ReplicateWorkerData): Promise<void>
   const pool = new pg.Pool({ ...data.connection, min: 0, max: CONNECTIONS_MAX });
   // A connection that breaks while nobody uses it: the next page opens another.
   pool.on("error", () => undefined);
+  const wakeWord = new WakeWord(data.wakeWord);
+  const handedPages = new HandedPages(wakeWord);
   const loop = new ReplicateLoop({
     log: new OplogReader(pool),
     report: reportTo(port),
     baseDir: data.baseDir,
     intervalMs: data.intervalMs,
     ...(data.walBytesMax === null ? {} : { walBytesMax: data.walBytesMax }),
+    handedPages,
   });
-  const wakeFlag = new Int32Array(data.wakeFlag);
   port.on("message", (order: ReplicateOrder) => {
     switch (order.kind) {
       case "records":
         loop.setRecords(order.records);
         break;
       case "wake":
-        Atomics.store(wakeFlag, 0, 0);
+        wakeWord.woken();
         loop.wake();
+        break;
+      case "batch":
+        handedPages.add(order.page);
         break;
       case "stop":
         end.abort();

@@ -42,7 +42,7 @@ async function start(baseDir = log.cacheDir(), options: Partial<ReplicatorOption
     health,
     ...options,
   });
-  const off = log.onCommit(() => replicator.wake());
+  const off = log.onCommit((head) => replicator.wake(head));
   await replicator.start();
   replicator.setEntities(await log.records());
   let stopping: Promise<void> | null = null;

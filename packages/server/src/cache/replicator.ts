@@ -8,9 +8,11 @@ import type { Service } from "../runtime/service.ts";
 import { messageOf } from "../runtime/error-message.ts";
 import type { CacheRecord } from "./cache-set.ts";
 import type { CacheStatus, ProblemLike } from "./cache-status.ts";
+import { type CommittedBatch, pageOfBatch } from "../oplog/committed-batch.ts";
 import { PositionWaiters } from "./position-waiters.ts";
 import type { ReplicateNews, ReplicateOrder, ReplicateWorkerData } from "./replicate-message.ts";
 import type { VersionReject } from "./replicate-port.ts";
+import { WakeWord } from "./wake-word.ts";
 
 /** What the replicator works with. */
 export interface ReplicatorOptions {
@@ -32,6 +34,13 @@ export interface ReplicatorOptions {
   readonly createWorker?: (data: ReplicateWorkerData) => Worker;
 }
 
+/**
+ * A batch that is handed over is copied to the other thread, which costs the capture's thread; a large one is better
+ * read back, and its latency is not that of the read.
+ */
+const HANDED_ROWS_MAX = 200;
+const HANDED_LENGTH_MAX = 128 * 1024;
+
 /** Beside this file, as source or as built. */
 const WORKER_URL = new URL(
   import.meta.url.endsWith(".ts") ? "./replicate-worker.ts" : "./replicate-worker.js",
@@ -45,7 +54,7 @@ const WORKER_URL = new URL(
 export class Replicator implements Service {
   readonly name = "replicator";
   readonly #options: ReplicatorOptions;
-  readonly #wakeFlag = new Int32Array(new SharedArrayBuffer(4));
+  readonly #wakeWord = new WakeWord();
   readonly #waiters = new PositionWaiters();
   readonly #end = new AbortController();
   #worker: Worker | null = null;
@@ -97,10 +106,15 @@ export class Replicator implements Service {
     this.#post({ kind: "records", records });
   }
 
-  /** The log may have more: call it after each commit. */
-  wake(): void {
-    if (this.#worker === null || Atomics.exchange(this.#wakeFlag, 0, 1) === 1) return;
-    this.#post({ kind: "wake" });
+  /** The log may have more, up to `head`: call it after each commit. */
+  wake(head: number): void {
+    if (this.#worker !== null && this.#wakeWord.wake(head)) this.#post({ kind: "wake" });
+  }
+
+  /** A batch that this process has committed: a small one need not be read back from the log. Before its wake-up. */
+  hand(batch: CommittedBatch): void {
+    if (this.#worker === null || batch.rows.length > HANDED_ROWS_MAX || lengthOf(batch) > HANDED_LENGTH_MAX) return;
+    if (this.#wakeWord.offerBatch()) this.#post({ kind: "batch", page: pageOfBatch(batch) });
   }
 
   /** How each cache is, by version, as the worker last told. */
@@ -121,14 +135,14 @@ export class Replicator implements Service {
   /** One life of the worker. Resolves where it was asked to end, else throws why it ended. */
   async #runWorker(): Promise<void> {
     const { connection, baseDir, replicationIntervalS, walBytesMax, createWorker } = this.#options;
-    Atomics.store(this.#wakeFlag, 0, 0);
+    this.#wakeWord.reset();
     const data: ReplicateWorkerData = {
       connection,
       baseDir,
       intervalMs: replicationIntervalS * 1000,
       walBytesMax: walBytesMax ?? null,
       records: this.#records,
-      wakeFlag: this.#wakeFlag.buffer,
+      wakeWord: this.#wakeWord.memory,
     };
     const worker = createWorker?.(data) ?? new Worker(WORKER_URL, { workerData: data });
     this.#worker = worker;
@@ -180,4 +194,8 @@ export class Replicator implements Service {
     if (problem === null) this.#options.health.healthy();
     else this.#options.health.degraded(new EmcacheError(problem.code, problem.detail, { hint: problem.hint }));
   }
+}
+
+function lengthOf({ rows }: CommittedBatch): number {
+  return rows.reduce((sum, row) => sum + row.docId.length + (row.data?.length ?? 0), 0);
 }

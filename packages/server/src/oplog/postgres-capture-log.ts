@@ -12,6 +12,7 @@ import type {
   CopyCheckpoint,
   StreamCheckpoint,
 } from "../source/capture-log.ts";
+import type { CommittedBatch } from "./committed-batch.ts";
 import { COPY_ROWS, copyChunks, insertStatement, sealStatement, unsignedTime } from "./append-message.ts";
 import { isServerAnswer, sqlStateOf, toEmcacheError } from "./postgres-error.ts";
 import { fromStoredText } from "./stored-text.ts";
@@ -40,12 +41,19 @@ export interface PostgresCaptureLogOptions {
   readonly pool: pg.Pool;
   readonly sourceName: string;
   readonly epoch: number;
-  /** Told of each append's last position, after its commit. */
-  readonly onCommit: (head: number) => void;
+  /** Told of each append's last position, after its commit; and what it was, unless that was only found out later. */
+  readonly onCommit: (head: number, committed: CommittedBatch | null) => void;
   /** Told when an append changed which version of an entity is live. */
   readonly onRegistryChange: () => void;
   /** Told when the log refused because another process has the lease. */
   readonly onLeaseLost: () => void;
+}
+
+/** What the log said to an append. */
+interface Sealed {
+  readonly firstPosition: number;
+  /** Null where the append turned out to have been committed before. */
+  readonly place: { readonly previousTag: string; readonly logId: string } | null;
 }
 
 /** An append that was sent. */
@@ -122,10 +130,13 @@ export class PostgresCaptureLog implements CaptureLog {
     this.#busy = true;
     try {
       const open = (this.#open ??= { batch, tag: randomBytes(8).toString("hex"), isUnknown: false });
-      const firstPosition = await this.#appendKnown(open, this.#number + 1, signal);
+      const { firstPosition, place } = await this.#appendKnown(open, this.#number + 1, signal);
       this.#number += 1;
       this.#open = null;
-      if (batch.rows.length > 0) this.#options.onCommit(firstPosition + batch.rows.length - 1);
+      if (batch.rows.length > 0) {
+        const committed = place === null ? null : { ...place, firstPosition, tag: open.tag, rows: batch.rows };
+        this.#options.onCommit(firstPosition + batch.rows.length - 1, committed);
+      }
       if (batch.rows.some((row) => row.operation === "sync_end")) this.#options.onRegistryChange();
       return { firstPosition, rowCount: batch.rows.length };
     } finally {
@@ -135,7 +146,7 @@ export class PostgresCaptureLog implements CaptureLog {
   }
 
   /** Sends the append until its outcome is known, a few times. */
-  async #appendKnown(open: OpenAppend, number: number, signal: AbortSignal): Promise<number> {
+  async #appendKnown(open: OpenAppend, number: number, signal: AbortSignal): Promise<Sealed> {
     for (let attempt = 1; ; attempt++) {
       try {
         return await this.#send(open, number, signal);
@@ -147,7 +158,7 @@ export class PostgresCaptureLog implements CaptureLog {
     }
   }
 
-  async #send(open: OpenAppend, number: number, signal: AbortSignal): Promise<number> {
+  async #send(open: OpenAppend, number: number, signal: AbortSignal): Promise<Sealed> {
     const { batch, tag } = open;
     const identity = { source: this.sourceName, epoch: this.epoch, number, tag };
     const options = { signal, timeoutMs: APPEND_TIMEOUT_MS };
@@ -158,16 +169,14 @@ export class PostgresCaptureLog implements CaptureLog {
         async (client) => {
           if (isSmall(batch)) {
             const insert = batch.rows.length > 0 ? `${insertStatement(batch.rows)}; ` : "";
-            return firstPositionOf(
+            return sealedOf(
               await sendInTransaction(client, `${BEGIN}; ${insert}${sealStatement(null, identity, batch)}; COMMIT`),
             );
           }
           const begun = resultsOf(await client.query(COPY_BEGIN)).at(-1)?.rows[0] as { id: string } | undefined;
           if (begun === undefined) throw new EmcacheError("internal", "the sequence of batches gave nothing");
           await pipeline(Readable.from(copyChunks(begun.id, batch.rows)), client.query(copyFrom(COPY_ROWS)));
-          return firstPositionOf(
-            await sendInTransaction(client, `${sealStatement(begun.id, identity, batch)}; COMMIT`),
-          );
+          return sealedOf(await sendInTransaction(client, `${sealStatement(begun.id, identity, batch)}; COMMIT`));
         },
         (error) => error as Error,
       );
@@ -176,7 +185,9 @@ export class PostgresCaptureLog implements CaptureLog {
       if (!isServerAnswer(error)) open.isUnknown = true;
       if (state === "EM001") throw this.#leaseLost(error);
       // Sent before, and committed then.
-      if (state === "EM002") return Number((error as pg.DatabaseError).detail);
+      if (state === "EM002") {
+        return { firstPosition: Number((error as pg.DatabaseError).detail), place: null };
+      }
       // Retention dropped the partition between the taking of the batch's id and the rows: a new id is taken.
       if (state === "23514")
         throw new EmcacheError("postgres_unavailable", "the batch's partition is gone", { cause: error });
@@ -248,10 +259,13 @@ function resultsOf(result: unknown): pg.QueryResult[] {
   return Array.isArray(result) ? (result as pg.QueryResult[]) : [result as pg.QueryResult];
 }
 
-function firstPositionOf(results: readonly pg.QueryResult[]): number {
+function sealedOf(results: readonly pg.QueryResult[]): Sealed {
   for (const { rows } of results) {
-    const row = rows[0] as { first_position?: string } | undefined;
-    if (row?.first_position !== undefined) return Number(row.first_position);
+    const row = rows[0] as { first_position?: string; previous_tag: string | null; log_id: string | null } | undefined;
+    if (row?.first_position === undefined) continue;
+    const { previous_tag: previousTag, log_id: logId } = row;
+    const place = previousTag === null || logId === null ? null : { previousTag, logId };
+    return { firstPosition: Number(row.first_position), place };
   }
   throw new EmcacheError("internal", "the log did not tell the batch's position");
 }

@@ -1,3 +1,4 @@
+import type { CommittedBatch } from "./committed-batch.ts";
 import { EmcacheError } from "@emcache/protocol";
 import type pg from "pg";
 import { type Clock, systemClock } from "../runtime/clock.ts";
@@ -24,7 +25,7 @@ export interface SourceLeaseOptions {
   readonly sourceName: string;
   readonly logger: Logger;
   /** Told of each append's last position. `CommitSignal.committed` is meant. */
-  readonly onCommit: (head: number) => void;
+  readonly onCommit: (head: number, committed: CommittedBatch | null) => void;
   /** Told when an append made another version of an entity live. `CommitSignal.registryChanged` is meant. */
   readonly onRegistryChange: () => void;
   /** How long without a sign of life until a standby takes over. Default 3,000. */

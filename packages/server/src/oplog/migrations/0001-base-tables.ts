@@ -20,6 +20,7 @@ CREATE TABLE emcache.head (
   only_row  boolean PRIMARY KEY DEFAULT true CHECK (only_row),
   log_id    uuid NOT NULL DEFAULT gen_random_uuid(),
   position  bigint NOT NULL DEFAULT 0,  -- the last one given
+  tag       text NOT NULL DEFAULT '',   -- tag of the batch that holds it
   floor     bigint NOT NULL DEFAULT 1,  -- the lowest one held; position + 1 where none is
   floor_tag text NOT NULL DEFAULT ''    -- tag of the batch that ended just below the floor
 ) ${hotRow};

@@ -44,7 +44,8 @@ BEGIN
   END LOOP;
 END $body$;
 
-CREATE FUNCTION emcache.seal(p_batch_id bigint, p json) RETURNS bigint LANGUAGE plpgsql AS $body$
+CREATE FUNCTION emcache.seal(p_batch_id bigint, p json, OUT sealed_position bigint, OUT previous_tag text, OUT sealed_log_id text)
+LANGUAGE plpgsql AS $body$
 DECLARE
   v_source text := p->>'source';
   v_epoch bigint := (p->>'epoch')::bigint;
@@ -106,8 +107,9 @@ BEGIN
   END IF;
 
   IF v_row_count > 0 THEN
-    UPDATE emcache.head SET position = position + v_row_count
-      RETURNING position - v_row_count + 1 INTO STRICT v_first;
+    SELECT h.position + 1, h.tag, h.log_id::text INTO STRICT v_first, previous_tag, sealed_log_id
+      FROM emcache.head h FOR UPDATE;
+    UPDATE emcache.head SET position = position + v_row_count, tag = v_tag;
     INSERT INTO emcache.batch
       (batch_id, first_position, row_count, versions, tag, source, epoch, cluster_time, created_at)
       VALUES (p_batch_id, v_first, v_row_count,
@@ -131,7 +133,7 @@ BEGIN
     lookup_horizon = CASE WHEN p->'checkpoint' IS NULL THEN lookup_horizon
       ELSE (p->'checkpoint'->>'lookupHorizon')::bigint END
     WHERE source = v_source;
-  RETURN v_first;
+  sealed_position := v_first;
 END $body$;
 `,
 };
