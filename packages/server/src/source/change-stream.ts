@@ -13,8 +13,11 @@ export type StreamStart =
 /** A database has no collection of this name; getMores of its aggregations name it. */
 const DATABASE_CURSOR_COLLECTION = "$cmd.aggregate";
 
-/** A stream's batch holds at most this many events; the server's own limit is 16 MiB of them. */
-const BATCH_SIZE = 10_000;
+/** A reply of the stream holds at most this many events. */
+const REPLY_EVENTS_MAX = 10_000;
+
+/** The first one comes before their size is known. */
+const FIRST_EVENTS_MAX = 200;
 
 /**
  * The one change stream of a source, opened on its database and filtered to the wanted collections. Updates come
@@ -46,7 +49,7 @@ export class ChangeStream {
     const command = {
       aggregate: 1,
       pipeline: pipelineOf(source, collections, start),
-      cursor: { batchSize: BATCH_SIZE },
+      cursor: { batchSize: FIRST_EVENTS_MAX },
       readConcern: { level: "majority" },
     };
     try {
@@ -64,7 +67,7 @@ export class ChangeStream {
 
   /** Waits at most `waitMsMax` on the server for events; an empty reply says that there were none. */
   next(waitMsMax: number, signal: AbortSignal): Promise<CursorReply> {
-    return this.#cursor.getMore({ batchSize: BATCH_SIZE, maxTimeMS: waitMsMax }, signal);
+    return this.#cursor.getMore({ documentsMax: REPLY_EVENTS_MAX, maxTimeMS: waitMsMax }, signal);
   }
 
   close(): Promise<void> {

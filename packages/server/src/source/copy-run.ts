@@ -17,6 +17,9 @@ import type { Horizon, StreamProgress } from "./stream-progress.ts";
 /** Documents a chunk: large enough that the round trip is a small part of its time, small enough to pass its `H` soon. */
 const CHUNK_ROWS_MAX = 2_000;
 
+/** The first one comes before the size of documents is known. */
+const FIRST_CHUNK_ROWS_MAX = 200;
+
 /** Ids that the stream touched; when they are more, the cursor is re-opened and they are forgotten. */
 const TOUCHED_BYTES_MAX = 16 * 1024 * 1024;
 
@@ -133,7 +136,7 @@ export class CopyRun {
     let rowCount = startedAtRows;
     const { cursor, first } = await RawCursor.open(source, target.collection, this.#findCommand(), signal);
     try {
-      for (let reply = first; ; reply = await cursor.getMore({ batchSize: CHUNK_ROWS_MAX }, signal)) {
+      for (let reply = first; ; reply = await cursor.getMore({ documentsMax: CHUNK_ROWS_MAX }, signal)) {
         rowCount += reply.documents.length;
         await this.#hold(reply, signal);
         if (cursor.isExhausted) break;
@@ -159,7 +162,7 @@ export class CopyRun {
       filter: {},
       sort: { _id: 1 },
       ...from,
-      batchSize: CHUNK_ROWS_MAX,
+      batchSize: FIRST_CHUNK_ROWS_MAX,
       noCursorTimeout: false,
       readConcern: { level: "majority", ...(after === null ? {} : { afterClusterTime: timestampOf(after) }) },
     };

@@ -47,7 +47,7 @@ export async function lookUpDocuments(
         if (idKey !== null) documents.set(idKey, document);
       }
       if (cursor.isExhausted) return { documents, operationTime };
-      reply = await cursor.getMore({}, signal);
+      reply = await cursor.getMore({ documentsMax: documentKeys.length }, signal);
       operationTime = laterOf(operationTime, reply.operationTime) ?? operationTime;
     }
   } finally {

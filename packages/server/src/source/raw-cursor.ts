@@ -3,6 +3,12 @@ import type { ClientSession, Document } from "mongodb";
 import { type CursorReply, parseCursorReply } from "./cursor-reply.ts";
 import type { MongoSource } from "./mongo-source.ts";
 
+/** A reply is asked for as many documents as make about this much: the server would fill it up to 16 MiB. */
+const REPLY_BYTES_WANTED = 4 * 1024 * 1024;
+
+/** Before the size of documents is known: large ones fill 16 MiB at the worst, small ones are many soon. */
+const FIRST_BATCH_SIZE = 200;
+
 /** Closing is a courtesy to the server, which ends idle cursors by itself after ten minutes. */
 const CLOSE_TIMEOUT_MS = 1_000;
 
@@ -16,6 +22,8 @@ export class RawCursor {
   readonly #session: ClientSession;
   readonly #collection: string;
   #cursorId = Long.ZERO;
+  /** Size of a document in the last reply that had any. */
+  #documentBytes = REPLY_BYTES_WANTED / FIRST_BATCH_SIZE;
 
   private constructor(source: MongoSource, session: ClientSession, collection: string) {
     this.#source = source;
@@ -36,7 +44,7 @@ export class RawCursor {
     const cursor = new RawCursor(source, source.startSession(), collection);
     try {
       const first = parseCursorReply(await source.rawCommand(command, cursor.#session, signal));
-      cursor.#cursorId = first.cursorId;
+      cursor.#take(first);
       return { cursor, first };
     } catch (error) {
       await cursor.#session.endSession();
@@ -49,12 +57,22 @@ export class RawCursor {
     return this.#cursorId.isZero();
   }
 
-  /** The next reply. One call at a time. */
-  async getMore(options: { batchSize?: number; maxTimeMS?: number }, signal: AbortSignal): Promise<CursorReply> {
-    const command = { getMore: this.#cursorId, collection: this.#collection, ...options };
+  /** The next reply, of at most `documentsMax` documents. One call at a time. */
+  async getMore(
+    { documentsMax, ...options }: { documentsMax: number; maxTimeMS?: number },
+    signal: AbortSignal,
+  ): Promise<CursorReply> {
+    const wanted = Math.ceil(REPLY_BYTES_WANTED / Math.max(1, this.#documentBytes));
+    const batchSize = Math.min(documentsMax, Math.max(1, wanted));
+    const command = { getMore: this.#cursorId, collection: this.#collection, batchSize, ...options };
     const reply = parseCursorReply(await this.#source.rawCommand(command, this.#session, signal));
-    this.#cursorId = reply.cursorId;
+    this.#take(reply);
     return reply;
+  }
+
+  #take({ cursorId, documents, sizeBytes }: CursorReply): void {
+    this.#cursorId = cursorId;
+    if (documents.length > 0) this.#documentBytes = sizeBytes / documents.length;
   }
 
   /** Ends it here and, within a second, on the server; never throws. */

@@ -42,6 +42,9 @@ const IDLE_CHECKPOINT_INTERVAL_MS = 5_000;
 /** Events of one append unit: a checkpoint follows each unit, so an interrupted load repeats little. */
 const UNIT_EVENTS_MAX = 2_000;
 
+/** Large events make smaller units: a unit's rows are made before they take their share of the memory budget. */
+const UNIT_BYTES_MAX = 2 * 1024 * 1024;
+
 /** A source transaction is logged whole up to this size; a larger one loses its atomicity, loudly, not its rows. */
 const TRANSACTION_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -297,12 +300,15 @@ export class StreamCapture {
 /** The longest run of document events from `start` that is logged as one: of one transaction, or of none. */
 function runOf(events: readonly ChangeEvent[], start: number): DocumentEvent[] {
   const run: DocumentEvent[] = [];
+  let sizeBytes = 0;
   for (const event of events.slice(start)) {
     if (!isDocumentEvent(event)) break;
     const first = run[0] ?? event;
     if (event.transaction !== first.transaction) break;
-    if (event.transaction === null && run.length === UNIT_EVENTS_MAX) break;
+    const isFull = run.length === UNIT_EVENTS_MAX || sizeBytes > UNIT_BYTES_MAX;
+    if (event.transaction === null && isFull) break;
     run.push(event);
+    sizeBytes += event.sizeBytes;
   }
   return run;
 }
