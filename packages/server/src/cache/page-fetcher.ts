@@ -3,6 +3,8 @@ import type { ReplicateLog } from "./replicate-port.ts";
 
 /** Rows a page: 5,000 measured fastest end to end; the reader ends a page of large rows earlier, by bytes. */
 const PAGE_ROWS = 5000;
+/** Two pages are alive at once, each several times on its way from the socket into SQLite. */
+const PAGE_BYTES = 4 * 1024 * 1024;
 
 interface Ahead {
   readonly after: number;
@@ -49,7 +51,7 @@ export class PageFetcher {
 
   #read(after: number, versions: readonly number[] | null, signal: AbortSignal): Promise<OplogPage> {
     const wanted = versions === null ? {} : { versions: [...versions] };
-    return this.#log.page({ after, limit: PAGE_ROWS, ...wanted, signal });
+    return this.#log.page({ after, limit: PAGE_ROWS, bytesMax: PAGE_BYTES, ...wanted, signal });
   }
 }
 

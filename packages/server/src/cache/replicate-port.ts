@@ -5,7 +5,13 @@ import type { CacheStatus } from "./cache-status.ts";
 /** The log as the replicating side reads it; `OplogReader` is one. */
 export interface ReplicateLog {
   /** Without `versions` all rows. @throws EmcacheError `position_too_old`, `oplog_hole`, `postgres_unavailable` */
-  page(request: { after: number; limit: number; versions?: number[]; signal: AbortSignal }): Promise<OplogPage>;
+  page(request: {
+    after: number;
+    limit: number;
+    bytesMax: number;
+    versions?: number[];
+    signal: AbortSignal;
+  }): Promise<OplogPage>;
   head(signal?: AbortSignal): Promise<{ logId: string; head: number; floor: number }>;
   /** Where the version's most recent copy begins, complete or running; null where the log doesn't hold its begin. */
   latestSyncStart(version: number, signal?: AbortSignal): Promise<{ position: number; complete: boolean } | null>;

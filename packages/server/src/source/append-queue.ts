@@ -25,7 +25,7 @@ export interface AppendQueueOptions {
 const BATCH_ROWS_MAX = 5_000;
 
 /** Rows may be large: a batch is cut by bytes too, so that a reader's page stays small. */
-const BATCH_BYTES_MAX = 8 * 1024 * 1024;
+const BATCH_BYTES_MAX = 4 * 1024 * 1024;
 
 const RETRY_DELAY_MS_MIN = 100;
 const RETRY_DELAY_MS_MAX = 5_000;

@@ -4,7 +4,7 @@ import { type CursorReply, parseCursorReply } from "./cursor-reply.ts";
 import type { MongoSource } from "./mongo-source.ts";
 
 /** A reply is asked for as many documents as make about this much: the server would fill it up to 16 MiB. */
-const REPLY_BYTES_WANTED = 4 * 1024 * 1024;
+const REPLY_BYTES_WANTED = 2 * 1024 * 1024;
 
 /** Before the size of documents is known: large ones fill 16 MiB at the worst, small ones are many soon. */
 const FIRST_BATCH_SIZE = 200;
