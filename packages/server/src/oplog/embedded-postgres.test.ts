@@ -72,7 +72,10 @@ test("a server that outlived its killed process is stopped, and its data is ther
   await once(child, "exit");
   // It lives on.
   expect(await query(orphan, "SELECT value FROM kept")).toEqual([{ value: 1 }]);
+  const startedAt = "SELECT pg_postmaster_start_time() AS time";
+  const before = await query(orphan, startedAt);
   await orphan.start(testSignal());
+  expect(await query(orphan, startedAt)).not.toEqual(before);
   expect(await query(orphan, "SELECT value FROM kept")).toEqual([{ value: 1 }]);
 }, 60_000);
 

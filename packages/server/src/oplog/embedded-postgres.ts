@@ -213,13 +213,19 @@ export class EmbeddedPostgres {
       try {
         await client.connect();
         await client.end();
-        return;
+        if (await this.#isOurs()) return;
       } catch {
         // Not yet: no socket, or it still recovers. Only its end or ours ends the waiting.
         await client.end().catch(() => undefined);
       }
       await sleep(20, signal);
     }
+  }
+
+  /** Whether the server that answers is the one that was started, and not one that was there before. */
+  async #isOurs(): Promise<boolean> {
+    const text = await readFile(join(this.#home.clusterDir, "postmaster.pid"), "utf8").catch(() => "");
+    return Number.parseInt(text, 10) === this.#process?.pid;
   }
 
   async #makeDatabase(): Promise<void> {
