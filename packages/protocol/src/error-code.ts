@@ -129,6 +129,12 @@ export const ERROR_CATALOGUE = {
     hint: "The message holds its last log lines; the data directory is `postgres` under `data_dir`.",
     retryable: true,
   },
+  demo_failed: {
+    status: 503,
+    title: "The demo can't begin",
+    hint: "The message says what stands in its way.",
+    retryable: false,
+  },
   schema_newer: {
     status: 503,
     title: "The database was migrated by a newer EMCache",

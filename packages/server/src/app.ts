@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { hostname } from "node:os";
-import { EmcacheError, type Entity } from "@emcache/protocol";
+import type { Entity } from "@emcache/protocol";
 import type { CapturesPort } from "./api/api-dependencies.ts";
 import { ApiServer } from "./api/api-server.ts";
 import { CacheClaims } from "./cache/cache-claims.ts";
@@ -28,6 +28,8 @@ import { type Logger, moduleLogger } from "./runtime/logger.ts";
 import type { Service } from "./runtime/service.ts";
 import { ServiceStack } from "./runtime/service-stack.ts";
 import { SnapshotManager } from "./snapshot/snapshot-manager.ts";
+import { EmbeddedSource } from "./source/embedded-source.ts";
+import type { MongoSourceOptions } from "./source/mongo-source.ts";
 import { type CaptureTurn, SourceService } from "./source/source-service.ts";
 
 /** The whole program as one service. */
@@ -60,8 +62,10 @@ export function createApp(config: Config, options: { readonly logger: Logger }):
   for (const service of [postgres, commitSignal, registry, retention]) add(service);
 
   const replicator = replicatorOf(config, { logger, health, postgres, rejects });
+  const isEmbedded = Object.values(config.sources).some(({ uri }) => uri === EMBEDDED);
+  const embedded = isEmbedded && has.has("capture") ? add(new EmbeddedSource(moduleLogger(logger, "source"))) : null;
   const sources = has.has("capture")
-    ? captureServices(config, { logger, health, postgres, commitSignal, registry, replicator })
+    ? captureServices(config, { logger, health, postgres, commitSignal, registry, replicator, embedded })
     : [];
   const holder = holderName(config.cache.baseDir);
   if (has.has("replicate")) {
@@ -191,6 +195,7 @@ interface CaptureParts {
   readonly commitSignal: CommitSignal;
   readonly registry: EntityRegistry;
   readonly replicator: Replicator;
+  readonly embedded: EmbeddedSource | null;
 }
 
 /** One capture a source; they share the process's memory for what is on its way into the log. */
@@ -212,7 +217,7 @@ function captureServices(config: Config, parts: CaptureParts): SourceService[] {
       return { log: lease.log(), lost: lease.lost, release: () => lease.release() };
     };
     return new SourceService({
-      mongo: { sourceName, ...reachable(sourceName, source) },
+      mongo: mongoOptions(sourceName, source, parts.embedded),
       takeTurn,
       entities: {
         list: () => entitiesOf(registry, sourceName),
@@ -254,14 +259,17 @@ function capturesOf(sources: readonly SourceService[], health: HealthRegistry): 
   };
 }
 
-/** @throws config_invalid for the embedded source, which has no server yet. */
-function reachable(sourceName: string, source: SourceConfig): SourceConfig {
-  if (source.uri !== EMBEDDED) return source;
-  throw new EmcacheError("config_invalid", `sources.${sourceName}.uri: "embedded" is not available in this version`, {
-    errors: [
-      `sources.${sourceName}.uri: give the URI of a MongoDB replica set, mongodb://host:27017/database?replicaSet=name`,
-    ],
-  });
+/** Where the capture connects; the embedded source's place is known once it has started. */
+function mongoOptions(sourceName: string, source: SourceConfig, embedded: EmbeddedSource | null): MongoSourceOptions {
+  const { uri, database, fullDocument } = source;
+  return {
+    sourceName,
+    database,
+    fullDocument,
+    get uri() {
+      return uri === EMBEDDED && embedded !== null ? embedded.uri : uri;
+    },
+  };
 }
 
 /** Names this process's cache directory among all processes on this PostgreSQL; the same after a restart. */

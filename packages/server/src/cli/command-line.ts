@@ -2,6 +2,7 @@ import { EmcacheError } from "@emcache/protocol";
 import { Command, CommanderError } from "commander";
 import type { CommandOutput } from "./command-output.ts";
 import { configCommand } from "./config.ts";
+import { demoCommand } from "./demo.ts";
 import { describeError } from "./describe-error.ts";
 import { packageVersion } from "./package-version.ts";
 import { serveCommand } from "./serve.ts";
@@ -20,6 +21,7 @@ export async function runCommandLine(args: readonly string[], output: CommandOut
     .version(packageVersion())
     .showSuggestionAfterError()
     .addCommand(serveCommand(context))
+    .addCommand(demoCommand(context))
     .addCommand(configCommand(context));
   for (const command of [program, ...program.commands, ...program.commands.flatMap((child) => child.commands)]) {
     command

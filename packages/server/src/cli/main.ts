@@ -10,8 +10,14 @@ if (unsuitable !== null) {
   process.exit(1);
 }
 
+let isOutputGone = false;
 // Whoever reads our output may stop reading (`emcache config reference | head`).
-process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  // Something that runs is stopped in order, so that it leaves nothing behind; once, since a second signal forces.
+  if (process.listenerCount("SIGTERM") === 0) process.exit(error.code === "EPIPE" ? 0 : 1);
+  if (!isOutputGone) process.kill(process.pid, "SIGTERM");
+  isOutputGone = true;
+});
 
 const { runCommandLine } = await import("./command-line.ts");
 const exitCode = await runCommandLine(process.argv.slice(2), {

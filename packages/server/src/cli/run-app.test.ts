@@ -88,6 +88,10 @@ test("a second signal ends a stop that hangs, at once, exit code 1", async () =>
   await app.logged("started");
   app.child.kill("SIGTERM");
   await app.logged("stopping");
+  // As npm does it with Ctrl+C: once more, at once. That is no second wish.
+  app.child.kill("SIGINT");
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  expect(app.child.exitCode).toBe(null);
   app.child.kill("SIGTERM");
   expect(await app.exitCode).toBe(1);
   expect(app.events).toEqual(["started", "stopping", "stop_forced"]);

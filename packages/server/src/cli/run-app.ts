@@ -5,6 +5,9 @@ import type { Service } from "../runtime/service.ts";
 /** What ends a process politely: a service manager's or container's stop, and Ctrl-C. */
 const STOP_SIGNALS = ["SIGTERM", "SIGINT"] as const;
 
+/** Ctrl+C under `npm run` arrives twice, from the terminal and from npm, which passes it on: that is one wish. */
+const SAME_SIGNAL_MS = 250;
+
 /** How long after the shutdown's time is over its parts may still need to give their work up. */
 const GIVE_UP_MS = 5_000;
 
@@ -21,6 +24,10 @@ interface RunOptions {
   readonly logger: Logger;
   readonly shutdownTimeoutMs: number;
   readonly version: string;
+  /** For a program at a terminal: whether its end (SIGHUP) ends the program. Default false: it changes nothing. */
+  readonly endsWithTerminal?: boolean;
+  /** Called with the first signal that stops the app. */
+  readonly onStopping?: (signal: NodeJS.Signals) => void;
 }
 
 /**
@@ -38,18 +45,23 @@ export async function runApp(app: RunnableApp, options: RunOptions): Promise<num
   const forced = Promise.withResolvers<false>();
   let isEnding = false;
   let isFatal = false;
+  let firstSignalMs = -Infinity;
 
   const onStopSignal = (name: NodeJS.Signals): void => {
+    if (performance.now() - firstSignalMs < SAME_SIGNAL_MS) return;
     if (isEnding) {
       logger.warn({ event: "stop_forced", signal: name }, "second signal: ending at once");
       forced.resolve(false);
       return;
     }
     isEnding = true;
+    firstSignalMs = performance.now();
+    options.onStopping?.(name);
     logger.info({ event: "stopping", signal: name }, "stopping; a second signal ends at once");
     end.resolve(null);
   };
   const onHangUp = (): void => {
+    if (options.endsWithTerminal === true) return onStopSignal("SIGHUP");
     logger.info({ event: "signal_ignored", signal: "SIGHUP" }, "SIGHUP changes nothing: restart to read the config");
   };
   const onFatal = (error: unknown): void => {
