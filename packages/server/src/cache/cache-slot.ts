@@ -89,7 +89,8 @@ export class CacheSlot {
   /** Monotonic ms at which the slot wants to be looked at again without a wake-up; Infinity if never. */
   get dueAtMs(): number {
     const retryAtMs = this.#error === null ? Infinity : this.#backoff.dueAtMs;
-    return Math.min(retryAtMs, this.#unwritten === null ? Infinity : this.#unwritten.sinceMs + UNWRITTEN_MS_MAX);
+    const writeAtMs = this.#unwritten === null ? Infinity : this.#unwritten.sinceMs + UNWRITTEN_MS_MAX;
+    return Math.min(retryAtMs, writeAtMs, this.#file === null ? Infinity : this.#rows.dueAtMs);
   }
 
   /** Where the next page begins. */
@@ -304,6 +305,7 @@ export class CacheSlot {
     if (result.copyMissed)
       report.needsCopy(this.version, "its copy ended, but the log no longer held the copy's begin");
     if (result.switched) {
+      this.#rows.replaced();
       report.line(
         "info",
         "cache_switched",

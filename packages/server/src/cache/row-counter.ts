@@ -16,6 +16,17 @@ export class RowCounter {
     this.#isStale = true;
   }
 
+  /** Another table is served: the old number says nothing of it. */
+  replaced(): void {
+    this.#isStale = true;
+    this.#dueAtMs = 0;
+  }
+
+  /** Monotonic ms at which rows want to be counted; Infinity while the number is right. */
+  get dueAtMs(): number {
+    return this.#isStale ? this.#dueAtMs : Infinity;
+  }
+
   /** @param nowMs monotonic */
   count(file: CacheFile, nowMs: number): void {
     if (!this.#isStale || nowMs < this.#dueAtMs) return;

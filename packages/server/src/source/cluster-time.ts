@@ -13,10 +13,6 @@ export function timestampOf(time: ClusterTime): Timestamp {
   return new Timestamp(time);
 }
 
-/** Seconds since 1970. */
-export function secondsOf(time: ClusterTime): number {
-  return Number(time >> 32n);
-}
 
 /** The later of two times, either of which may be unknown. */
 export function laterOf(a: ClusterTime | null, b: ClusterTime | null): ClusterTime | null {
