@@ -48,7 +48,7 @@ export async function runApp(app: RunnableApp, options: RunOptions): Promise<num
   let firstSignalMs = -Infinity;
 
   const onStopSignal = (name: NodeJS.Signals): void => {
-    if (performance.now() - firstSignalMs < SAME_SIGNAL_MS) return;
+    if (name === "SIGINT" && performance.now() - firstSignalMs < SAME_SIGNAL_MS) return;
     if (isEnding) {
       logger.warn({ event: "stop_forced", signal: name }, "second signal: ending at once");
       forced.resolve(false);
