@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -43,6 +43,18 @@ test("the packed emcache runs, from its JavaScript", () => {
   expect(readdirSync(join(folder, "node_modules/emcache")).toSorted()).toEqual(
     expect.arrayContaining(["LICENSE", "bin", "dist", "package.json"]),
   );
+});
+
+test("the packed emcache has the web page, whose modules find each other", () => {
+  const page = join(folder, "node_modules/emcache/dist/dashboard/page");
+  const modules = readdirSync(page).filter((file) => file.endsWith(".js"));
+  expect(modules).toContain("main.js");
+  expect(readdirSync(page)).toEqual(expect.arrayContaining(["index.html", "style.css", "icon.svg"]));
+  const imported = modules.flatMap((file) =>
+    [...readFileSync(join(page, file), "utf8").matchAll(/from "\.\/([^"]+)"/g)].map((match) => match[1]),
+  );
+  expect(imported.length).toBeGreaterThan(20);
+  expect(new Set(imported).difference(new Set(modules))).toEqual(new Set());
 });
 
 test("the packed packages hold neither sources nor tests", () => {

@@ -11,6 +11,9 @@ import { join, resolve } from "node:path";
 /** In the order in which they need each other's declarations. */
 const PACKAGES = ["protocol", "cache-file", "server"] as const;
 
+/** The web page's files in the server's package. */
+const PAGE = "src/dashboard/page";
+
 interface PackageJson {
   readonly name: string;
   readonly publishConfig?: { readonly exports?: unknown };
@@ -30,6 +33,7 @@ function buildPackage(name: (typeof PACKAGES)[number]): void {
   mkdirSync(target, { recursive: true });
   const tsc = join(root, "node_modules/typescript/bin/tsc");
   execFileSync(process.execPath, [tsc, "-p", join(source, "tsconfig.build.json")], { stdio: "inherit" });
+  if (name === "server") buildPage(join(source, PAGE), join(target, PAGE.replace("src", "dist")), tsc);
   pointAtJavaScript(join(target, "dist"));
   for (const [from, file] of [
     [source, "bin"],
@@ -42,6 +46,12 @@ function buildPackage(name: (typeof PACKAGES)[number]): void {
   const manifest = JSON.parse(readFileSync(join(source, "package.json"), "utf8")) as PackageJson;
   writeFileSync(join(target, "package.json"), `${JSON.stringify(publishedManifest(manifest), null, 2)}\n`);
   console.log(`built ${manifest.name} in ${target}`);
+}
+
+/** The web page is for browsers, so it is a program of its own to the compiler; the rest of it is copied. */
+function buildPage(source: string, target: string, tsc: string): void {
+  execFileSync(process.execPath, [tsc, "-p", join(source, "tsconfig.build.json")], { stdio: "inherit" });
+  for (const file of globSync("*.{html,css,svg}", { cwd: source })) cpSync(join(source, file), join(target, file));
 }
 
 /**

@@ -85,5 +85,5 @@ function coloured(line: string): ComponentChildren {
 
 /** `shape.columns[1].path: is …` as `path: is …`: which column it is, its line tells. */
 function withoutPlace(message: string): string {
-  return message.replace(/^[^\s:]*[.\]](?=[^\s:.\]]*: )/, "");
+  return message.replace(/^[^\s:]*\.(?=[^\s:]*: )/, "");
 }

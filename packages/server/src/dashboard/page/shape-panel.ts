@@ -1,5 +1,6 @@
 import { h, type ComponentChildren } from "preact";
 import type { EntityStatus } from "./api-types.ts";
+import { formatDate } from "./format.ts";
 
 /** Which fields become which columns, and what is indexed. */
 export function ShapePanel({ entity }: { readonly entity: EntityStatus }): ComponentChildren {
@@ -11,7 +12,11 @@ export function ShapePanel({ entity }: { readonly entity: EntityStatus }): Compo
       "div",
       { class: "panel-head" },
       h("h2", { id: "shape-title" }, "Shape"),
-      h("span", { class: "muted small" }, `${entity.client} / ${entity.source}`),
+      h(
+        "span",
+        { class: "muted small" },
+        `${entity.client} / ${entity.source}, since ${formatDate(entity.created_at)}`,
+      ),
     ),
     h(
       "div",
