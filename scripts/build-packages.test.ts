@@ -54,7 +54,7 @@ test("the packed emcache has the web page, whose modules find each other", () =>
     [...readFileSync(join(page, file), "utf8").matchAll(/from "\.\/([^"]+)"/g)].map((match) => match[1]),
   );
   expect(imported.length).toBeGreaterThan(20);
-  expect(new Set(imported).difference(new Set(modules))).toEqual(new Set());
+  expect(imported.filter((file) => !modules.includes(file ?? ""))).toEqual([]);
 });
 
 test("the packed packages hold neither sources nor tests", () => {
