@@ -106,6 +106,10 @@ describe("the requests of the brief, verbatim", () => {
       status: created.status,
     });
     await system.api.waitUntilLive("users", 20_000);
+    // Whoever was told "live" and opens the file finds the whole of it.
+    const opened = openCache(system.cacheFile("users"));
+    expect(opened.prepare("SELECT count(*) FROM users").pluck().get()).toBe(2n);
+    opened.close();
     await system.api.waitUntilLive("products", 20_000);
 
     const list = await send("GET", "/api/entities");

@@ -19,6 +19,9 @@ export interface LogLine {
   readonly [field: string]: unknown;
 }
 
+/** Processes whose embedded PostgreSQL may run: it has a group of its own, which no group's signal reaches. */
+const launched = new Set<EmcacheProcess>();
+
 /** What a test sets; everything else is the program's default. */
 export interface EmcacheOptions {
   /** Holds the configuration, the data, the caches and the log. */
@@ -58,7 +61,12 @@ export class EmcacheProcess {
   /** Starts one and waits until it says that it has started. */
   static async start(options: EmcacheOptions): Promise<EmcacheProcess> {
     const emcache = await EmcacheProcess.prepare(options);
-    await emcache.restart();
+    try {
+      await emcache.restart();
+    } catch (error) {
+      await emcache.dispose();
+      throw error;
+    }
     return emcache;
   }
 
@@ -107,6 +115,7 @@ export class EmcacheProcess {
   /** Starts it without waiting for anything. */
   launch(): ChildProcessGroup {
     if (this.isRunning) throw new Error("emcache is running");
+    killLeftPostgresAtExit(this);
     this.#starts += 1;
     this.#address = null;
     this.#process = new ChildProcessGroup("emcache", emcacheProgram, ["serve", "--config", this.configFile], {
@@ -192,6 +201,7 @@ export class EmcacheProcess {
   /** Ends it however it is, and removes what it kept outside its folder. For `afterAll`. */
   async dispose(): Promise<void> {
     if (this.#process !== null) await this.killGroup();
+    launched.delete(this);
     await this.#oplogDatabase?.drop();
   }
 
@@ -204,6 +214,16 @@ export class EmcacheProcess {
   logs(): string {
     return this.process.logs();
   }
+}
+
+/** So that none outlives a test process that ended before it disposed of them. */
+function killLeftPostgresAtExit(emcache: EmcacheProcess): void {
+  if (launched.size === 0) {
+    process.once("exit", () => {
+      for (const one of launched) one.killEmbeddedPostgres();
+    });
+  }
+  launched.add(emcache);
 }
 
 function parseLine(text: string): LogLine[] {

@@ -47,8 +47,13 @@ export class TestSystem<Mongo extends TestMongo = TestMongo> {
     mongo: Mongo,
   ): Promise<TestSystem<Mongo>> {
     const sources = { main: { uri: mongo.uri, database: mongo.databaseName } };
-    const emcache = await EmcacheProcess.start({ folder, sources, ...(settings === undefined ? {} : { settings }) });
-    return new TestSystem(folder, mongo, emcache);
+    try {
+      const emcache = await EmcacheProcess.start({ folder, sources, ...(settings === undefined ? {} : { settings }) });
+      return new TestSystem(folder, mongo, emcache);
+    } catch (error) {
+      await mongo.stop();
+      throw error;
+    }
   }
 
   collection(name: string): Collection {
