@@ -51,13 +51,13 @@ export function parseStreamOptions(stage: unknown): StreamOptions {
   if (!FULL_DOCUMENT_MODES.has(fullDocument)) {
     throw new CommandError(
       2,
-      `Enumeration value '${String(fullDocument)}' for field '$changeStream.fullDocument' is not a valid value.`,
+      `Enumeration value ${JSON.stringify(fullDocument)} for field '$changeStream.fullDocument' is not a valid value.`,
     );
   }
   if (!BEFORE_CHANGE_MODES.has(beforeChange)) {
     throw new CommandError(
       2,
-      `Enumeration value '${String(beforeChange)}' for field '$changeStream.fullDocumentBeforeChange' is not a valid value.`,
+      `Enumeration value ${JSON.stringify(beforeChange)} for field '$changeStream.fullDocumentBeforeChange' is not a valid value.`,
     );
   }
   return {

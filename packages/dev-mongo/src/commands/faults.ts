@@ -100,10 +100,8 @@ function commandFaultOf(body: BsonDocument): CommandFault {
 }
 
 function concernErrorOf(error: BsonDocument): { code: number; message: string } {
-  return {
-    code: numberOf(error["code"]) ?? 64,
-    message: String(error["errmsg"] ?? error["message"] ?? "waiting failed"),
-  };
+  const message = error["errmsg"] ?? error["message"];
+  return { code: numberOf(error["code"]) ?? 64, message: typeof message === "string" ? message : "waiting failed" };
 }
 
 /** MongoDB's own fail point "failCommand", as the drivers' specification tests use it. */

@@ -107,7 +107,9 @@ export async function changeDocuments(
     return outcome === null ? [] : [outcome];
   }
   const outcomes: DocumentOutcome[] = [];
-  for (const document of [...readDocuments(context, collection, query)]) {
+  // All of them first: what is changed must not be met again.
+  const documents = Array.from(readDocuments(context, collection, query));
+  for (const document of documents) {
     const key = keyOfDocument(document);
     const outcome = await settled(() => {
       const present = viewOf(context, collection).get(key);
