@@ -26,8 +26,3 @@ export class ClusterClock {
 function wallSeconds(): bigint {
   return BigInt(Math.floor(Date.now() / 1000));
 }
-
-/** Seconds since 1970. */
-export function secondsOf(time: ClusterTime): number {
-  return Number(time >> 32n);
-}

@@ -13,7 +13,6 @@ export function timestampOf(time: ClusterTime): Timestamp {
   return new Timestamp(time);
 }
 
-
 /** The later of two times, either of which may be unknown. */
 export function laterOf(a: ClusterTime | null, b: ClusterTime | null): ClusterTime | null {
   if (a === null) return b;

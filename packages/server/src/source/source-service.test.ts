@@ -2,6 +2,7 @@ import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
+import { DevMongo } from "@emcache/dev-mongo";
 import type { Entity } from "@emcache/protocol";
 import { type Db, MongoClient } from "mongodb";
 import { pino } from "pino";
@@ -15,24 +16,16 @@ import { MemoryCaptureLog } from "./testing/memory-capture-log.ts";
 const DEADLINE_MS = 30_000;
 const logger = pino({ level: process.env["EMCACHE_TEST_LOG"] ?? "silent" });
 
-let server: SecantusServer;
+/** The servers that the capture is shown: one that is not ours, and the development server. */
+const SERVERS = {
+  SecantusDB: async () => SecantusServer.start({ folder: await mkdtemp(join(tmpdir(), "emcache-source-")) }),
+  "dev-mongo": async () => DevMongo.start(),
+} as const;
+
+let server: { readonly uri: string; stop(): Promise<void> };
 let client: MongoClient;
 let db: Db;
 let databaseNumber = 0;
-
-beforeAll(async () => {
-  server = await SecantusServer.start({ folder: await mkdtemp(join(tmpdir(), "emcache-source-")) });
-  client = await MongoClient.connect(server.uri);
-}, 120_000);
-
-afterAll(async () => {
-  await client.close();
-  await server.stop();
-});
-
-beforeEach(() => {
-  db = client.db(`capture_${process.pid}_${++databaseNumber}`);
-});
 
 function entityOf(id: number, collection: string): Entity {
   return {
@@ -141,7 +134,21 @@ async function insertMany(collection: string, from: number, to: number, seq = 1)
   await db.collection<{ _id: number; seq: number }>(collection).insertMany(documents);
 }
 
-describe("a source's capture", () => {
+describe.each(Object.entries(SERVERS))("a source's capture of %s", (_name, start) => {
+  beforeAll(async () => {
+    server = await start();
+    client = await MongoClient.connect(server.uri);
+  }, 120_000);
+
+  afterAll(async () => {
+    await client.close();
+    await server.stop();
+  });
+
+  beforeEach(() => {
+    db = client.db(`capture_${process.pid}_${++databaseNumber}`);
+  });
+
   test("copies what is there and follows inserts, updates, replaces and deletes", async () => {
     await insertMany("a", 0, 500);
     const capture = await startCapture([entityOf(1, "a")]);
