@@ -4,10 +4,7 @@ import { expect, test } from "vitest";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
-/**
- * The invariants of the architecture by their number there. The ninth (a snapshot that is listed is restorable) belongs
- * to snapshots and is tested there.
- */
+/** The invariants of the architecture by their number there. */
 const INVARIANTS: Readonly<Record<number, string>> = {
   1: "log before checkpoint",
   2: "commit-order positions",
@@ -17,6 +14,7 @@ const INVARIANTS: Readonly<Record<number, string>> = {
   6: "old data until new data is whole, and fresh meanwhile",
   7: "no orphans",
   8: "nothing dropped in silence",
+  9: "a snapshot that is listed is restorable",
   10: "memory is bounded",
   11: "one history",
 };
