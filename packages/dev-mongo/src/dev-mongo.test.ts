@@ -131,6 +131,26 @@ test("lost history is 286, which no stream goes on from", async () => {
   await resumed.close().catch(() => undefined);
 });
 
+test("a token of a server that ran before is lost history, also that of a quiet stream", async () => {
+  const before = await DevMongo.start({ noopIntervalMs: 20 });
+  const itsClient = await MongoClient.connect(before.uri);
+  const its = itsClient.db("dev").collection<{ _id: number }>("c");
+  await its.insertOne({ _id: 1 });
+  const stream = its.watch();
+  await stream.tryNext();
+  const token = stream.resumeToken;
+  await stream.close();
+  await itsClient.close();
+  await before.stop();
+  const after = await DevMongo.start();
+  const client = await MongoClient.connect(after.uri);
+  const resumed = client.db("dev").collection("c").watch([], { startAfter: token });
+  await expect(resumed.tryNext()).rejects.toMatchObject({ code: 286 });
+  await resumed.close().catch(() => undefined);
+  await client.close();
+  await after.stop();
+});
+
 async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = performance.now() + 10_000;
   while (!(await condition())) {

@@ -3,8 +3,13 @@ import { parseArgs } from "node:util";
 import { DevMongo } from "./dev-mongo.ts";
 
 /** Runs the development server in a process of its own until a signal; prints one JSON line when it listens. */
-const { values } = parseArgs({ options: { port: { type: "string", default: "0" } } });
-const server = await DevMongo.start({ port: Number(values.port) });
+const { values } = parseArgs({
+  options: { port: { type: "string", default: "0" }, "oplog-mib-max": { type: "string", default: "256" } },
+});
+const server = await DevMongo.start({
+  port: Number(values.port),
+  oplogBytesMax: Number(values["oplog-mib-max"]) * 1024 * 1024,
+});
 process.stdout.write(`${JSON.stringify({ event: "dev_mongo_started", uri: server.uri, pid: process.pid })}\n`);
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.once(signal, () => void server.stop().then(() => process.exit(0)));

@@ -10,13 +10,17 @@ import type { RequestMessage } from "../wire/message.ts";
 import { commandNamed } from "./all-commands.ts";
 import type { CommandContext, CommandDefinition, Reply } from "./command.ts";
 import { errorLabels } from "./error-labels.ts";
+import { awaitReadConcern } from "./read-concern.ts";
 import { sessionKeyOf } from "./sessions.ts";
 
 /** Fields that hold many documents: they are used as BSON, whichever way they came. */
-const SEQUENCE_FIELDS = ["documents", "updates", "deletes", "ops"] as const;
+const SEQUENCE_FIELDS = ["documents", "updates", "deletes", "ops", "nsInfo"] as const;
 
 /** Of whoever is not authenticated: the hash of an empty user name. */
 const NOBODY = new Binary(createHash("sha256").update("").digest(), 0);
+
+/** `$clusterTime.signature` of a server without authentication. */
+const NO_SIGNATURE = encode({ hash: new Binary(Buffer.alloc(20), 0), keyId: Long.ZERO });
 
 /** Where a command came from. */
 export interface Caller {
@@ -26,8 +30,8 @@ export interface Caller {
   readonly signal: AbortSignal;
 }
 
-/** Carries a command out and returns its answer as BSON; null where the connection is to be closed instead. */
-export async function runCommand(request: RequestMessage, caller: Caller): Promise<Buffer | null> {
+/** Carries a command out and returns its answer as BSON, in pieces; null where the connection is to be closed instead. */
+export async function runCommand(request: RequestMessage, caller: Caller): Promise<Buffer[] | null> {
   const { server } = caller;
   const body = decodeArgument(request.body);
   const name = Object.keys(body)[0] ?? "";
@@ -94,7 +98,7 @@ async function execute(request: RequestMessage, body: BsonDocument, name: string
     sessionKey,
     session,
     transaction,
-    readTime: null,
+    readTime: await awaitReadConcern(body, server, signal),
     signal,
   };
   const run = async (): Promise<Reply> => definition.run(context);
@@ -136,15 +140,21 @@ function sequencesOf(request: RequestMessage, body: BsonDocument): ReadonlyMap<s
   return sequences;
 }
 
-/** The answer with what every reply of a replica set has (MongoDB manual, "Database Commands: Response"). */
-function withTimes(reply: Reply, ok: 0 | 1, { store, topologyCounter, processId }: ServerState): Buffer {
+/**
+ * The answer with what every reply of a replica set has (MongoDB manual, "Database Commands: Response"), in pieces, so
+ * that a batch of documents is not copied again.
+ */
+function withTimes(reply: Reply, ok: 0 | 1, { store, topologyCounter, processId }: ServerState): Buffer[] {
   const time = store.clock.last;
-  const writer = new DocumentWriter().elements(Buffer.isBuffer(reply) ? reply : bodyOf(encode(reply)));
+  const elements = Buffer.isBuffer(reply) ? reply : bodyOf(encode(reply));
+  const writer = new DocumentWriter();
   // Tells a driver which of two errors is about the newer topology.
   if (ok === 0) writer.document("topologyVersion", encode({ processId, counter: Long.fromBigInt(topologyCounter) }));
-  const signature = encode({ hash: new Binary(Buffer.alloc(20), 0), keyId: Long.ZERO });
-  writer.begin("$clusterTime").timestamp("clusterTime", time).document("signature", signature).end();
-  return writer.timestamp("operationTime", time).double("ok", ok).finish();
+  writer.begin("$clusterTime").timestamp("clusterTime", time).document("signature", NO_SIGNATURE).end();
+  const tail = writer.timestamp("operationTime", time).double("ok", ok).finish().subarray(4);
+  const size = Buffer.alloc(4);
+  size.writeInt32LE(4 + elements.length + tail.length);
+  return [size, elements, tail];
 }
 
 function internalError(error: unknown, name: string, server: ServerState): CommandError {

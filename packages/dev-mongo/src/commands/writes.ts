@@ -35,6 +35,8 @@ async function runStatements(
       if (done !== undefined) await done;
     } catch (error) {
       writeErrors.push(writeError(error, index));
+      // MongoDB manual, "Transactions": an operation that fails aborts its transaction.
+      context.transaction?.abort();
       if (isOrdered) break;
     }
   }

@@ -6,8 +6,8 @@ export class ClusterClock {
   #last: ClusterTime;
 
   constructor() {
-    this.#last = wallSeconds() << 32n;
-    this.#last |= 1n;
+    // A second ahead: a server that ran here until a moment ago gave no time as late as this.
+    this.#last = ((wallSeconds() + 1n) << 32n) | 1n;
   }
 
   /** The time of the latest write, or of the no-op writer. */

@@ -25,8 +25,10 @@ export class Oplog {
   #listeners = new Set<() => void>();
   #isNotifying = false;
 
-  constructor(limits: OplogLimits) {
+  /** @param begin nothing is known of this time and before: a server that starts has no history. */
+  constructor(limits: OplogLimits, begin: ClusterTime) {
     this.#limits = limits;
+    this.#lostUpTo = begin;
   }
 
   /** Sequence number that the next entry will have. */

@@ -35,7 +35,9 @@ export class Store {
   readonly #openSnapshots = new Map<ClusterTime, number>();
 
   constructor(limits: OplogLimits) {
-    this.oplog = new Oplog(limits);
+    this.oplog = new Oplog(limits, this.clock.last);
+    // From now on there is one: a stream that is opened before the first write begins after the start.
+    this.clock.tick();
   }
 
   collection(database: string, name: string): Collection | null {

@@ -57,8 +57,8 @@ export class Connection {
     this.#isServing = false;
   }
 
-  async #send(request: RequestMessage, reply: Buffer): Promise<void> {
-    let parts = frameReply(request, ++this.#replyCount, [reply]);
+  async #send(request: RequestMessage, reply: readonly Buffer[]): Promise<void> {
+    let parts = frameReply(request, ++this.#replyCount, reply);
     if (request.compressorId !== null && !request.isLegacy) {
       const plain = Buffer.concat(parts);
       const payload = compress(request.compressorId, plain.subarray(HEADER_BYTES));
@@ -71,8 +71,8 @@ export class Connection {
     if (isDrained || this.#socket.destroyed) return;
     // A slow reader holds its own connection up, not the server's memory.
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#socket.once("drain", resolve);
-    this.#socket.once("close", resolve);
+    this.#socket.once("drain", resolve).once("close", resolve);
     await promise;
+    this.#socket.off("drain", resolve).off("close", resolve);
   }
 }
