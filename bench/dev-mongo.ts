@@ -24,8 +24,7 @@ async function main(): Promise<void> {
   const program = [join(root, "packages/dev-mongo/src/main.ts"), "--oplog-mib-max", "2048"];
   const server = spawn(process.execPath, program, { stdio: ["ignore", "pipe", "inherit"] });
   try {
-    const [line] = await Array.fromAsync(firstLine(server.stdout));
-    const { uri } = JSON.parse(line ?? "{}") as { uri: string };
+    const { uri } = JSON.parse(await firstLine(server.stdout)) as { uri: string };
     const client = await MongoClient.connect(uri);
     const token = await openToken(client);
     const insertS = await timed(() => insertRows(client, rows));
@@ -49,11 +48,9 @@ async function main(): Promise<void> {
   }
 }
 
-async function* firstLine(stream: NodeJS.ReadableStream): AsyncGenerator<string> {
-  for await (const line of createInterface({ input: stream })) {
-    yield line;
-    return;
-  }
+async function firstLine(stream: NodeJS.ReadableStream): Promise<string> {
+  for await (const line of createInterface({ input: stream })) return line;
+  throw new Error("the server ended while starting");
 }
 
 async function timed(work: () => Promise<void>): Promise<number> {

@@ -15,8 +15,8 @@ export class ReplyCounter {
   readonly #socket: Socket;
   #requestId = 0;
   #remaining = 0;
-  #head = Buffer.alloc(0);
-  #tail = Buffer.alloc(0);
+  #head: Buffer = Buffer.alloc(0);
+  #tail: Buffer = Buffer.alloc(0);
   #replied: ((tail: Buffer) => void) | null = null;
 
   private constructor(socket: Socket) {

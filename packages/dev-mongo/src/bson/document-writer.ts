@@ -1,13 +1,24 @@
 import { BSON_TYPE } from "./raw-document.ts";
 
-/** Room at the start; replies and events that need more double it. */
-const INITIAL_BYTES = 512;
+/** Room at the start of a writer of one document; those that need more double it. */
+const SINGLE_BYTES = 512;
 
-/** Writes BSON elements one after the other, for what is written too often to go by way of an object. */
+/**
+ * Writes BSON elements one after the other, for what is written too often to go by way of an object. The documents of
+ * a writer are views of shared slabs: with a large `slabBytes`, many small ones cost one allocation.
+ */
 export class DocumentWriter {
-  #bytes: Buffer = Buffer.allocUnsafe(INITIAL_BYTES);
+  readonly #slabBytes: number;
+  #bytes: Buffer;
+  /** Where the present document begins. */
+  #start = 0;
   #length = 4;
   readonly #open: number[] = [0];
+
+  constructor(slabBytes = SINGLE_BYTES) {
+    this.#slabBytes = slabBytes;
+    this.#bytes = Buffer.allocUnsafeSlow(slabBytes);
+  }
 
   /** A document that is written by the calls until the matching `end`. */
   begin(name: string): this {
@@ -92,18 +103,31 @@ export class DocumentWriter {
   }
 
   /** Elements that are BSON already: type, name, value. */
-  elements(bytes: Buffer): this {
-    this.#reserve(bytes.length);
-    this.#length += bytes.copy(this.#bytes, this.#length);
+  elements(bytes: Buffer, start = 0, end = bytes.length): this {
+    this.#reserve(end - start);
+    this.#length += bytes.copy(this.#bytes, this.#length, start, end);
     return this;
   }
 
-  /** Closes the document and returns it; the writer is empty again. */
+  /** A string of ASCII characters that `write` puts into the buffer; it returns where they end. */
+  asciiBy(name: string, bytesMax: number, write: (target: Buffer, at: number) => number): this {
+    this.#head(BSON_TYPE.string, name, bytesMax + 5);
+    const start = this.#length + 4;
+    const end = write(this.#bytes, start);
+    this.#bytes.writeInt32LE(end - start + 1, this.#length);
+    this.#bytes[end] = 0;
+    this.#length = end + 1;
+    return this;
+  }
+
+  /** Closes the document and returns it; the writer is ready for the next one. */
   finish(): Buffer {
     this.end();
-    const document = Buffer.from(this.#bytes.subarray(0, this.#length));
-    this.#length = 4;
-    this.#open.push(0);
+    const document = this.#bytes.subarray(this.#start, this.#length);
+    this.#start = this.#length;
+    this.#reserve(4);
+    this.#length = this.#start + 4;
+    this.#open.push(this.#start);
     return document;
   }
 
@@ -119,9 +143,13 @@ export class DocumentWriter {
 
   #reserve(size: number): void {
     if (this.#length + size <= this.#bytes.length) return;
-    const larger = Buffer.allocUnsafe(Math.max(this.#bytes.length * 2, this.#length + size));
-    this.#bytes.copy(larger, 0, 0, this.#length);
+    const used = this.#length - this.#start;
+    const larger = Buffer.allocUnsafeSlow(Math.max(this.#slabBytes, (used + size) * 2));
+    this.#bytes.copy(larger, 0, this.#start, this.#length);
     this.#bytes = larger;
+    for (let index = 0; index < this.#open.length; index++) this.#open[index] = (this.#open[index] ?? 0) - this.#start;
+    this.#length = used;
+    this.#start = 0;
   }
 }
 

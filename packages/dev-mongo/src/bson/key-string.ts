@@ -45,6 +45,11 @@ const DIGIT_COUNT_MAX = 0xffff;
 
 const DATE_SIGN = 1n << 63n;
 
+const HEX_DIGITS = Buffer.from("0123456789ABCDEF", "latin1");
+
+/** `_id` and its NUL, as a key holds a field's name. */
+const ID_NAME = Buffer.from("_id\0", "latin1");
+
 /** Collects the bytes of a key. One instance serves all keys, since making one never yields. */
 class KeyWriter {
   #bytes: Buffer = Buffer.allocUnsafe(1024);
@@ -69,6 +74,18 @@ class KeyWriter {
     for (let at = start; at < this.length; at++) this.#bytes[at] = ~(this.#bytes[at] ?? 0) & 0xff;
   }
 
+  /** Writes the bytes as upper-case hex digits and forgets them; returns where it ended. */
+  takeHex(target: Buffer, at: number): number {
+    const end = at + this.length * 2;
+    for (let index = 0, to = at; index < this.length; index++) {
+      const byte = this.#bytes[index] ?? 0;
+      target[to++] = HEX_DIGITS[byte >>> 4] ?? 0;
+      target[to++] = HEX_DIGITS[byte & 15] ?? 0;
+    }
+    this.length = 0;
+    return end;
+  }
+
   take(): string {
     const key = this.#bytes.toString("latin1", 0, this.length);
     this.length = 0;
@@ -89,6 +106,23 @@ export function keyOfElement(bytes: Buffer, element: Pick<RawElement, "type" | "
   writer.length = 0;
   writeValue(bytes, element.type, element.valueStart, element.valueEnd);
   return writer.take();
+}
+
+/**
+ * Writes the key of the document `{_id: value}` as upper-case hex digits into `target`, which must have room: twice
+ * the value's bytes and a little, except for numbers with many digits.
+ *
+ * @returns where it ended
+ */
+export function writeIdDocumentKeyHex(bytes: Buffer, id: RawElement, target: Buffer, at: number): number {
+  writer.length = 0;
+  writer.byte(KEY_CLASS.document);
+  writer.byte(classOf(id.type));
+  writer.copy(ID_NAME, 0, ID_NAME.length);
+  writeValue(bytes, id.type, id.valueStart, id.valueEnd);
+  writer.byte(0);
+  if (at + writer.length * 2 > target.length) throw new RangeError("an _id is too large for a resume token");
+  return writer.takeHex(target, at);
 }
 
 /** The key of a decoded value; `undefined` is a missing field, which sorts and compares as null. */

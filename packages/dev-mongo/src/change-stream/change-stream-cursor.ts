@@ -2,13 +2,14 @@ import { CommandError } from "../command-error.ts";
 import { BATCH_BYTES_MAX, type Batch, type BatchLimits, type Cursor } from "../cursors/cursor.ts";
 import type { FragmentFault } from "../faults/fault-injector.ts";
 import type { ClusterTime } from "../oplog/cluster-clock.ts";
-import type { OplogEntry } from "../oplog/oplog-entry.ts";
+import { type OplogEntry, documentIn } from "../oplog/oplog-entry.ts";
 import {
   type TokenPosition,
   fragmentOf,
   fragmentTokenOf,
   highWaterMark,
   invalidateTokenOf,
+  tokenIn,
   tokenOf,
 } from "../oplog/resume-token.ts";
 import { keyOfDocument } from "../store/document-key.ts";
@@ -51,7 +52,7 @@ export class ChangeStreamCursor implements Cursor {
   /** The token to resume from: of the last event, or the high-water mark. */
   #token: string;
   /** Fragments of the last event, or an event, that did not fit into the last reply. */
-  #pending: { readonly event: Buffer; readonly token: string }[] = [];
+  #pending: Buffer[] = [];
   #isClosed = false;
   #wake: (() => void) | null = null;
 
@@ -73,7 +74,7 @@ export class ChangeStreamCursor implements Cursor {
     const hasDescription = !stream.pipeline.dropped.has("updateDescription");
     this.#encoder = new EventEncoder({ fullDocument, beforeChange, isExpanded, hasDescription }, (entry) => {
       const collection = environment.store.collection(entry.namespace.database, entry.namespace.collection);
-      return collection?.get(keyOfDocument(entry.documentKey)) ?? null;
+      return collection?.get(keyOfDocument(documentIn(entry))) ?? null;
     });
     this.#form = `${fullDocument} ${beforeChange} ${String(isExpanded)} ${stream.pipeline.identity}`;
     const { store } = environment;
@@ -122,12 +123,13 @@ export class ChangeStreamCursor implements Cursor {
     while (documents.length < documentsMax) {
       const next = this.#pending[0] ?? this.#advance();
       if (next === null) break;
-      if (size + next.event.length > BATCH_BYTES_MAX && documents.length > 0) break;
+      if (size + next.length > BATCH_BYTES_MAX && documents.length > 0) break;
       this.#pending.shift();
-      documents.push(next.event);
-      size += next.event.length;
-      this.#token = next.token;
+      documents.push(next);
+      size += next.length;
     }
+    const last = documents.at(-1);
+    if (last !== undefined) this.#token = tokenIn(last);
     if (this.#pending.length === 0 && documents.length < documentsMax && !this.#isClosed) this.#raiseToken();
     return documents;
   }
@@ -139,7 +141,7 @@ export class ChangeStreamCursor implements Cursor {
   }
 
   /** Goes on to the next entry that makes an event, which is pending then. */
-  #advance(): { readonly event: Buffer; readonly token: string } | null {
+  #advance(): Buffer | null {
     const { store } = this.#environment;
     const end = this.#environment.visibleEnd();
     if (this.#isClosed) return null;
@@ -161,13 +163,10 @@ export class ChangeStreamCursor implements Cursor {
     const event = this.#eventOf(entry);
     if (event === null) return;
     if (event.length <= this.#environment.eventBytesMax) {
-      this.#pending.push({ event, token: tokenOf(entry) });
+      this.#pending.push(event);
       return;
     }
-    const fragments = this.#fragmentsOf(entry, event);
-    this.#pending.push(
-      ...fragments.map((fragment, index) => ({ event: fragment, token: fragmentTokenOf(entry, index) })),
-    );
+    this.#pending.push(...this.#fragmentsOf(entry, event));
   }
 
   #eventOf(entry: OplogEntry): Buffer | null {
@@ -202,9 +201,8 @@ export class ChangeStreamCursor implements Cursor {
     let event: Buffer | null = this.#encoder.encodeInvalidate(entry);
     const isAccepted = this.#pipeline.accepts(invalidateEntry(entry));
     for (const stage of this.#pipeline.stages) event = event === null ? null : stage(event);
-    const token = invalidateTokenOf(entry);
-    if (isAccepted && event !== null) this.#pending.push({ event, token });
-    else this.#token = token;
+    if (isAccepted && event !== null) this.#pending.push(event);
+    else this.#token = invalidateTokenOf(entry);
     this.#isClosed = true;
   }
 
@@ -240,7 +238,7 @@ export class ChangeStreamCursor implements Cursor {
     const after = fault === null ? fragment + 1 : fault.kind === "repeat" ? 0 : fragment + 1 + fault.count;
     const fragments = this.#fragmentsOf(entry, event);
     for (const [index, bytes] of fragments.entries()) {
-      if (index >= after) this.#pending.push({ event: bytes, token: fragmentTokenOf(entry, index) });
+      if (index >= after) this.#pending.push(bytes);
     }
   }
 

@@ -1,16 +1,21 @@
 import { DocumentWriter } from "../bson/document-writer.ts";
 import { encode } from "../bson/codec.ts";
+import { bodyOf, idElementOf } from "../bson/raw-document.ts";
 import { CommandError } from "../command-error.ts";
 import {
   type CollectionEntry,
   type DocumentEntry,
   type EntryNamespace,
   type OplogEntry,
+  documentIn,
   isDocumentEntry,
 } from "../oplog/oplog-entry.ts";
-import { invalidateTokenOf, tokenOf } from "../oplog/resume-token.ts";
+import { invalidateTokenOf, tokenBytesMax, writeToken } from "../oplog/resume-token.ts";
 import type { StreamOptions } from "./stream-options.ts";
 import { updateDescription } from "./update-description.ts";
+
+/** Events are made one after the other into slabs, which go when all their events have left the oplog. */
+const SLAB_BYTES = 256 * 1024;
 
 /** Binary subtype of a UUID. */
 const UUID_SUBTYPE = 4;
@@ -26,7 +31,8 @@ export interface EventForm extends Pick<StreamOptions, "fullDocument" | "beforeC
 
 /** A change event as BSON (MongoDB manual, "Change Events"). */
 export class EventEncoder {
-  readonly #writer = new DocumentWriter();
+  readonly #writer = new DocumentWriter(SLAB_BYTES);
+  readonly #namespaces = new WeakMap<EntryNamespace, Buffer>();
   readonly #form: EventForm;
   readonly #lookUp: LookUp;
 
@@ -42,7 +48,8 @@ export class EventEncoder {
 
   encode(entry: OplogEntry): Buffer {
     const writer = this.#writer;
-    writer.begin("_id").string("_data", tokenOf(entry)).end();
+    writer.begin("_id");
+    writer.asciiBy("_data", tokenBytesMax(entry), (target, at) => writeToken(target, at, entry)).end();
     writer.string("operationType", entry.operation).timestamp("clusterTime", entry.time);
     if (this.#form.isExpanded && entry.namespace.uuid !== null) {
       writer.binary("collectionUUID", UUID_SUBTYPE, entry.namespace.uuid);
@@ -68,8 +75,12 @@ export class EventEncoder {
       writer.document("lsid", transaction.lsid).int64("txnNumber", transaction.txnNumber);
     }
     if (after !== null && (operation === "insert" || operation === "replace")) writer.document("fullDocument", after);
-    writeNamespace(writer, "ns", entry.namespace);
-    writer.document("documentKey", entry.documentKey);
+    this.#writeNamespace(entry.namespace);
+    const document = documentIn(entry);
+    const id = idElementOf(document);
+    writer.begin("documentKey");
+    if (id !== null) writer.elements(document, id.start, id.valueEnd);
+    writer.end();
     if (operation === "update") this.#updateFields(entry);
     if (operation !== "insert" && this.#form.beforeChange !== "off") {
       this.#image("fullDocumentBeforeChange", entry, entry.before, this.#form.beforeChange === "required");
@@ -103,9 +114,19 @@ export class EventEncoder {
     else this.#writer.document(name, document);
   }
 
+  /** The element `ns`, made once for each namespace. */
+  #writeNamespace(namespace: EntryNamespace): void {
+    let element = this.#namespaces.get(namespace);
+    if (element === undefined) {
+      element = bodyOf(writeNamespace(new DocumentWriter(), "ns", namespace).finish());
+      this.#namespaces.set(namespace, element);
+    }
+    this.#writer.elements(element, 0, element.length);
+  }
+
   #collectionFields(entry: CollectionEntry): void {
     const writer = this.#writer;
-    writeNamespace(writer, "ns", entry.namespace);
+    this.#writeNamespace(entry.namespace);
     if (entry.to !== null) writeNamespace(writer, "to", entry.to);
     if (this.#form.isExpanded && Object.keys(entry.description).length > 0) {
       writer.document("operationDescription", encode(entry.description));
@@ -113,8 +134,8 @@ export class EventEncoder {
   }
 }
 
-function writeNamespace(writer: DocumentWriter, name: string, namespace: EntryNamespace): void {
+function writeNamespace(writer: DocumentWriter, name: string, namespace: EntryNamespace): DocumentWriter {
   writer.begin(name).string("db", namespace.database);
   if (namespace.collection !== "") writer.string("coll", namespace.collection);
-  writer.end();
+  return writer.end();
 }

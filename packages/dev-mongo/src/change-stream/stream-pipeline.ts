@@ -44,12 +44,14 @@ export function compileStreamPipeline(stages: readonly BsonDocument[]): StreamPi
   const [first, ...others] = rest;
   const accepts = first !== undefined && "$match" in first ? compileEntryPredicate(first["$match"]) : null;
   const remaining = accepts === null ? rest : others;
+  // Where only the description is dropped, it is not even made.
+  const made = remaining.filter((stage) => !unsetsOnlyDescription(stage));
   const dropped = new Set<string>();
   for (const stage of remaining)
     if ("$unset" in stage) for (const name of unsetNames(stage["$unset"])) dropped.add(name);
   return {
     accepts: accepts ?? (() => true),
-    stages: remaining.map(compileStage),
+    stages: made.map(compileStage),
     dropped,
     isSplitting,
     identity: encode({ remaining }).toString("latin1"),
@@ -99,6 +101,10 @@ function hasToken(event: Buffer, result: Buffer): boolean {
   if (result === event) return true;
   const size = event.readInt32LE(9) + 5;
   return event.subarray(4, 4 + size).equals(result.subarray(4, 4 + size));
+}
+
+function unsetsOnlyDescription(stage: BsonDocument): boolean {
+  return "$unset" in stage && unsetNames(stage["$unset"]).every((name) => name === "updateDescription");
 }
 
 function unsetNames(argument: unknown): string[] {

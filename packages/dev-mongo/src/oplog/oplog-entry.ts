@@ -1,4 +1,5 @@
 import type { BsonDocument } from "../bson/codec.ts";
+import { EMPTY_DOCUMENT } from "../bson/raw-document.ts";
 import type { ClusterTime } from "./cluster-clock.ts";
 
 /** Changes of one document. */
@@ -42,14 +43,11 @@ interface EntryPlace {
   /** The event as streams send it, made by the first that wants it: one stream's form is kept. */
   cachedEvent: Buffer | null;
   cachedForm: string;
-  token: string | null;
 }
 
 /** A change of one document. `before` and `after` are whole documents. */
 export interface DocumentEntry extends EntryPlace {
   readonly operation: DocumentOperation;
-  /** BSON document `{_id}`. */
-  readonly documentKey: Buffer;
   readonly before: Buffer | null;
   readonly after: Buffer | null;
   /** Whether the collection kept pre- and post-images at the time. */
@@ -70,10 +68,15 @@ export type OplogEntry = DocumentEntry | CollectionEntry;
 
 /** What `Oplog.append` adds its own fields to. */
 export type NewEntry =
-  | Omit<DocumentEntry, "sequence" | "cachedEvent" | "cachedForm" | "token">
-  | Omit<CollectionEntry, "sequence" | "cachedEvent" | "cachedForm" | "token">;
+  | Omit<DocumentEntry, "sequence" | "cachedEvent" | "cachedForm">
+  | Omit<CollectionEntry, "sequence" | "cachedEvent" | "cachedForm">;
 
 /** Whether the entry concerns one document. */
 export function isDocumentEntry(entry: OplogEntry): entry is DocumentEntry {
-  return "documentKey" in entry;
+  return "after" in entry;
+}
+
+/** The document that an entry is about, as it was after the change or, where it is gone, before: it has the `_id`. */
+export function documentIn({ after, before }: DocumentEntry): Buffer {
+  return after ?? before ?? EMPTY_DOCUMENT;
 }

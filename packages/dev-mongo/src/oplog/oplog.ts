@@ -51,7 +51,7 @@ export class Oplog {
   }
 
   append(entry: NewEntry): void {
-    const place = { sequence: this.end, cachedEvent: null, cachedForm: "", token: null };
+    const place = { sequence: this.end, cachedEvent: null, cachedForm: "" };
     this.#entries.push({ ...entry, ...place });
     this.#bytes += entry.sizeBytes;
     this.#trim();

@@ -1,9 +1,9 @@
 import { encode } from "../bson/codec.ts";
-import { keyOfElement } from "../bson/key-string.ts";
-import { elementAt } from "../bson/raw-document.ts";
+import { keyOfElement, writeIdDocumentKeyHex } from "../bson/key-string.ts";
+import { elementAt, idElementOf } from "../bson/raw-document.ts";
 import { CommandError } from "../command-error.ts";
 import type { ClusterTime } from "./cluster-clock.ts";
-import { type OplogEntry, isDocumentEntry } from "./oplog-entry.ts";
+import { type EntryNamespace, type OplogEntry, documentIn, isDocumentEntry } from "./oplog-entry.ts";
 
 /**
  * Resume tokens in the form of MongoDB 7 and 8 (resume_token.cpp): the key string of cluster time, version, token
@@ -37,8 +37,15 @@ export function highWaterMark(time: ClusterTime): string {
 
 /** The token of an entry's event. */
 export function tokenOf(entry: OplogEntry): string {
-  entry.token ??= eventToken(entry, "6E");
-  return entry.token;
+  return eventToken(entry, false);
+}
+
+/** Where the digits of an event's token begin: after lengths, types and the names `_id` and `_data`. */
+const DIGITS_START = 24;
+
+/** The token of a made event, whose first field it always is. */
+export function tokenIn(event: Buffer): string {
+  return event.toString("latin1", DIGITS_START, DIGITS_START - 1 + event.readInt32LE(DIGITS_START - 4));
 }
 
 /** The token of one fragment, from 0, of an entry's event: the whole event's, and the fragment's number. */
@@ -56,24 +63,61 @@ export function fragmentOf(entry: OplogEntry, data: string): number | null {
 
 /** The token of the invalidate event that follows an entry's. */
 export function invalidateTokenOf(entry: OplogEntry): string {
-  return eventToken(entry, "6F");
+  return eventToken(entry, true);
 }
 
-function eventToken(entry: OplogEntry, fromInvalidate: string): string {
-  const { namespace, operation } = entry;
-  const uuid = namespace.uuid === null ? "14" : `5A1004${namespace.uuid.toString("hex").toUpperCase()}`;
-  const place = EVENT_PREFIX + hexOfInteger(entry.operationIndex) + fromInvalidate + uuid;
-  const identifier = isDocumentEntry(entry)
-    ? documentIdentifier(operation, entry.documentKey)
-    : keyHex({ operationType: operation, operationDescription: {} });
-  return `82${hexOfTime(entry.time)}${place}${identifier}04`;
+function eventToken(entry: OplogEntry, isInvalidate: boolean): string {
+  const digits = Buffer.allocUnsafe(tokenBytesMax(entry));
+  return digits.toString("latin1", 0, writeToken(digits, 0, entry, isInvalidate));
 }
 
-/** `{operationType, documentKey}` as a key string, its constant beginning made once for each operation. */
-function documentIdentifier(operation: string, documentKey: Buffer): string {
-  const key = keyOfElement(documentKey, { type: 0x03, valueStart: 0, valueEnd: documentKey.length });
-  const operationText = Buffer.from(`${operation}\0`, "latin1").toString("hex").toUpperCase();
-  return `463C6F7065726174696F6E54797065003C${operationText}46646F63756D656E744B657900${latin1Hex(key)}00`;
+/** Digits of a token beside its `_id`'s; a number's exact decimal has some 800 digits at most. */
+const TOKEN_FIXED_BYTES = 4_096;
+
+/** Room that a token needs: fixed parts, and twice the `_id`'s key, which is a little more than its BSON. */
+export function tokenBytesMax(entry: OplogEntry): number {
+  if (!isDocumentEntry(entry)) return TOKEN_FIXED_BYTES;
+  const id = idElementOf(documentIn(entry));
+  return TOKEN_FIXED_BYTES + 4 * (id === null ? 0 : id.valueEnd - id.valueStart);
+}
+
+/** Digits that follow a name or an operation, made once for each. */
+const uuidDigits = new WeakMap<EntryNamespace, string>();
+const operationDigits = new Map<string, string>();
+
+/** Writes the token of an entry's event as ASCII into `target`; returns where it ended. */
+export function writeToken(target: Buffer, start: number, entry: OplogEntry, isInvalidate = false): number {
+  const { namespace } = entry;
+  let uuid = uuidDigits.get(namespace);
+  if (uuid === undefined) {
+    uuid = namespace.uuid === null ? "14" : `5A1004${namespace.uuid.toString("hex").toUpperCase()}`;
+    uuidDigits.set(namespace, uuid);
+  }
+  const place = `82${hexOfTime(entry.time)}${EVENT_PREFIX}${hexOfInteger(entry.operationIndex)}${isInvalidate ? "6F" : "6E"}`;
+  let at = start + target.write(place + uuid + identifierBeginning(entry), start, "latin1");
+  if (isDocumentEntry(entry)) {
+    const document = documentIn(entry);
+    const id = idElementOf(document);
+    if (id !== null) at = writeIdDocumentKeyHex(document, id, target, at);
+    at += target.write("00", at, "latin1");
+  }
+  return at + target.write("04", at, "latin1");
+}
+
+/**
+ * `{operationType, documentKey}` as a key string up to where the key begins; for changes of collections the whole of
+ * `{operationType, operationDescription: {}}`.
+ */
+function identifierBeginning(entry: OplogEntry): string {
+  const { operation } = entry;
+  let digits = operationDigits.get(operation);
+  if (digits === undefined) {
+    digits = isDocumentEntry(entry)
+      ? `463C6F7065726174696F6E54797065003C${latin1Hex(`${operation}\0`)}46646F63756D656E744B657900`
+      : keyHex({ operationType: operation, operationDescription: {} });
+    operationDigits.set(operation, digits);
+  }
+  return digits;
 }
 
 function keyHex(document: Parameters<typeof encode>[0]): string {
@@ -85,8 +129,21 @@ function latin1Hex(key: string): string {
   return Buffer.from(key, "latin1").toString("hex").toUpperCase();
 }
 
+/** Times of neighbouring entries differ in their lower half. */
+let lastSeconds = -1;
+let lastSecondsDigits = "";
+
 function hexOfTime(time: ClusterTime): string {
-  return time.toString(16).toUpperCase().padStart(16, "0");
+  const seconds = Number(time >> 32n);
+  if (seconds !== lastSeconds) {
+    lastSeconds = seconds;
+    lastSecondsDigits = hexOf32(seconds);
+  }
+  return lastSecondsDigits + hexOf32(Number(time & 0xffff_ffffn));
+}
+
+function hexOf32(value: number): string {
+  return value.toString(16).toUpperCase().padStart(8, "0");
 }
 
 /** A non-negative integer below 2^31 as a key string. */

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { BsonDocument } from "../bson/codec.ts";
 import type { ClusterTime } from "../oplog/cluster-clock.ts";
+import type { EntryNamespace } from "../oplog/oplog-entry.ts";
 import { OrderedIndex, type StoredDocument } from "./ordered-index.ts";
 import type { UniqueIndex } from "./unique-index.ts";
 
@@ -31,8 +32,6 @@ export interface IndexDefinition {
 
 /** The documents of one collection, as BSON bytes: in the order of insertion and, by an index, in that of `_id`. */
 export class Collection {
-  database: string;
-  name: string;
   readonly uuid: Buffer;
   readonly options: CollectionOptions;
   readonly index = new OrderedIndex();
@@ -44,11 +43,31 @@ export class Collection {
   /** Bytes of all documents. */
   dataBytes = 0;
 
+  /** The same object until it is renamed: what is made from it is made once. */
+  #namespace: EntryNamespace;
+
   constructor(database: string, name: string, options: CollectionOptions) {
-    this.database = database;
-    this.name = name;
     this.options = options;
     this.uuid = randomUuid();
+    this.#namespace = { database, collection: name, uuid: this.uuid };
+  }
+
+  get database(): string {
+    return this.#namespace.database;
+  }
+
+  get name(): string {
+    return this.#namespace.collection;
+  }
+
+  /** As oplog entries name it. */
+  get entryNamespace(): EntryNamespace {
+    return this.#namespace;
+  }
+
+  /** Gives it another name. */
+  moveTo(database: string, name: string): void {
+    this.#namespace = { database, collection: name, uuid: this.uuid };
   }
 
   get namespace(): string {

@@ -1,5 +1,4 @@
 import type { BsonDocument } from "../bson/codec.ts";
-import { idElementOf, documentOfElements, elementBytes } from "../bson/raw-document.ts";
 import { CommandError } from "../command-error.ts";
 import { ClusterClock, type ClusterTime } from "../oplog/cluster-clock.ts";
 import { type OplogLimits, Oplog } from "../oplog/oplog.ts";
@@ -95,8 +94,7 @@ export class Store {
     const description: BsonDocument = { to: { db: database, coll: name } };
     if (target !== null) this.#remove(target);
     this.#collections.delete(collection.namespace);
-    collection.database = database;
-    collection.name = name;
+    collection.moveTo(database, name);
     this.#collections.set(collection.namespace, collection);
     this.record("rename", from, description, { database, collection: name, uuid: target?.uuid ?? null });
   }
@@ -134,7 +132,6 @@ export class Store {
       // Beside the documents, a stream's event holds the document once more.
       sizeBytes: ENTRY_OVERHEAD_BYTES + (before?.length ?? 0) + 2 * (after?.length ?? 0),
       operation,
-      documentKey: documentKeyOf(after ?? before ?? Buffer.alloc(0)),
       before,
       after,
       hasImages: collection.options.hasImages,
@@ -185,12 +182,6 @@ export class Store {
 }
 
 /** As entries name a collection. */
-export function namespaceOf({ database, name, uuid }: Collection): EntryNamespace {
-  return { database, collection: name, uuid };
-}
-
-/** `{_id}` of a stored document. */
-function documentKeyOf(document: Buffer): Buffer {
-  const id = idElementOf(document);
-  return documentOfElements(id === null ? [] : [elementBytes(document, id)]);
+export function namespaceOf(collection: Collection): EntryNamespace {
+  return collection.entryNamespace;
 }
