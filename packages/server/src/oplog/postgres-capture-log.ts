@@ -175,7 +175,9 @@ export class PostgresCaptureLog implements CaptureLog {
           }
           const begun = resultsOf(await client.query(COPY_BEGIN)).at(-1)?.rows[0] as { id: string } | undefined;
           if (begun === undefined) throw new EmcacheError("internal", "the sequence of batches gave nothing");
-          await pipeline(Readable.from(copyChunks(begun.id, batch.rows)), client.query(copyFrom(COPY_ROWS)));
+          // Chunks are made as the socket takes them: Readable's own default would hold sixteen.
+          const chunks = Readable.from(copyChunks(begun.id, batch.rows), { highWaterMark: 1 });
+          await pipeline(chunks, client.query(copyFrom(COPY_ROWS)));
           return sealedOf(await sendInTransaction(client, `${sealStatement(begun.id, identity, batch)}; COMMIT`));
         },
         (error) => error as Error,
