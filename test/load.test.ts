@@ -60,6 +60,22 @@ test(
   DEADLINE_MS,
 );
 
+test(
+  "invariant 4: linear history per document, of documents that change all the time",
+  async () => {
+    const entity = workloadEntity("hot", "hot");
+    const collection = system.collection("hot");
+    // Small bulks on few documents: a looked-up state is often newer than the next events of its document.
+    const workload = new Workload(collection, { seed: 5, clients: 4, bulkSize: 3, idsMax: 12 });
+    await system.create(entity);
+    await measured("changes of 12 documents", 3_000, () => workload.write("mixed", 3_000));
+    await system.expectEqual(entity, DEADLINE_MS);
+    const history = await system.expectLinearHistory(entity.name);
+    report(`${history.rows} log rows of 12 documents, none going back in time`);
+  },
+  DEADLINE_MS,
+);
+
 async function measured(what: string, documents: number, work: () => Promise<unknown>): Promise<void> {
   const begin = performance.now();
   await work();

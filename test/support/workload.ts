@@ -73,6 +73,8 @@ export interface WorkloadOptions {
   readonly clients?: number;
   /** Documents in one bulk. */
   readonly bulkSize?: number;
+  /** Ids in all at most: a small number makes the same documents change, go and come back all the time. */
+  readonly idsMax?: number;
   /** Where ids begin, so that several workloads can share a collection. */
   readonly firstId?: number;
   /** Whether an error is counted and lived with (a server that is being killed) instead of thrown. */
@@ -93,13 +95,11 @@ export class Workload {
 
   constructor(collection: Collection, options: WorkloadOptions) {
     this.#collection = collection;
-    this.#options = { clients: 2, bulkSize: 200, firstId: 0, isErrorExpected: false, ...options };
+    this.#options = { clients: 2, bulkSize: 200, firstId: 0, idsMax: Infinity, isErrorExpected: false, ...options };
     this.#writers = Array.from({ length: this.#options.clients }, (_, index) => {
-      return new Writer(
-        new SeededRandom(options.seed + index * 7919),
-        this.#options.firstId + index,
-        this.#options.clients,
-      );
+      const { firstId, clients, idsMax } = this.#options;
+      const random = new SeededRandom(options.seed + index * 7919);
+      return new Writer(random, { firstId: firstId + index, step: clients, endId: firstId + idsMax });
     });
   }
 
@@ -193,12 +193,14 @@ class Writer {
   readonly #deleted: number[] = [];
   readonly #unknown = new Set<number>();
   readonly #step: number;
+  readonly #endId: number;
   #nextId: number;
 
-  constructor(random: SeededRandom, firstId: number, step: number) {
+  constructor(random: SeededRandom, ids: { readonly firstId: number; readonly step: number; readonly endId: number }) {
     this.random = random;
-    this.#nextId = firstId;
-    this.#step = step;
+    this.#nextId = ids.firstId;
+    this.#step = ids.step;
+    this.#endId = ids.endId;
   }
 
   get existing(): number {
@@ -258,7 +260,9 @@ class Writer {
 
   /** A new document, or in a mixed load now and then one that was deleted. */
   #insert(kind: WorkloadKind | "mixed", taken: Set<number>): Step | null {
-    if (kind === "mixed" && this.#deleted.length > 0 && this.random.next() < 0.3) {
+    const isFull = this.#nextId >= this.#endId;
+    if (isFull && this.#deleted.length === 0) return null;
+    if (isFull || (kind === "mixed" && this.#deleted.length > 0 && this.random.next() < 0.3)) {
       const at = this.random.integer(0, this.#deleted.length - 1);
       const id = this.#deleted[at] ?? 0;
       if (taken.has(id)) return null;
