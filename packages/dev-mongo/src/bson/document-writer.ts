@@ -1,5 +1,12 @@
 import { BSON_TYPE } from "./raw-document.ts";
 
+/** A value of eight bytes, to be copied; every platform that Node runs on is little-endian, as BSON is. */
+const TIMES = new BigUint64Array(1);
+const TIME_BYTES = new Uint8Array(TIMES.buffer);
+
+/** Before a template's end: the time, a type byte, "wallTime" and its NUL, the wall time. */
+const CLUSTER_TIME_FROM_END = 8 + 10 + 8;
+
 /** Room at the start of a writer of one document; those that need more double it. */
 const SINGLE_BYTES = 512;
 
@@ -106,6 +113,16 @@ export class DocumentWriter {
   elements(bytes: Buffer, start = 0, end = bytes.length): this {
     this.#reserve(end - start);
     this.#length += bytes.copy(this.#bytes, this.#length, start, end);
+    return this;
+  }
+
+  /** Elements that end with `clusterTime` and `wallTime`, whose values are put in. */
+  times(template: Buffer, clusterTime: bigint, wallTimeMs: number): this {
+    this.elements(template);
+    TIMES[0] = clusterTime;
+    this.#bytes.set(TIME_BYTES, this.#length - CLUSTER_TIME_FROM_END);
+    TIMES[0] = BigInt(wallTimeMs);
+    this.#bytes.set(TIME_BYTES, this.#length - 8);
     return this;
   }
 

@@ -32,6 +32,7 @@ export interface EventForm extends Pick<StreamOptions, "fullDocument" | "beforeC
 /** A change event as BSON (MongoDB manual, "Change Events"). */
 export class EventEncoder {
   readonly #writer = new DocumentWriter(SLAB_BYTES);
+  readonly #constants = new Map<string, Buffer>();
   readonly #namespaces = new WeakMap<EntryNamespace, Buffer>();
   readonly #form: EventForm;
   readonly #lookUp: LookUp;
@@ -50,11 +51,10 @@ export class EventEncoder {
     const writer = this.#writer;
     writer.begin("_id");
     writer.asciiBy("_data", tokenBytesMax(entry), (target, at) => writeToken(target, at, entry)).end();
-    writer.string("operationType", entry.operation).timestamp("clusterTime", entry.time);
+    writer.times(this.#constantFields(entry.operation), entry.time, entry.wallTimeMs);
     if (this.#form.isExpanded && entry.namespace.uuid !== null) {
       writer.binary("collectionUUID", UUID_SUBTYPE, entry.namespace.uuid);
     }
-    writer.date("wallTime", entry.wallTimeMs);
     if (isDocumentEntry(entry)) this.#documentFields(entry);
     else this.#collectionFields(entry);
     return writer.finish();
@@ -112,6 +112,17 @@ export class EventEncoder {
   #documentOrNull(name: string, document: Buffer | null): void {
     if (document === null) this.#writer.null(name);
     else this.#writer.document(name, document);
+  }
+
+  /** `operationType`, `clusterTime` and `wallTime`, made once for each operation; the times are filled in. */
+  #constantFields(operation: string): Buffer {
+    let fields = this.#constants.get(operation);
+    if (fields === undefined) {
+      const writer = new DocumentWriter().string("operationType", operation).timestamp("clusterTime", 0n);
+      fields = bodyOf(writer.date("wallTime", 0).finish());
+      this.#constants.set(operation, fields);
+    }
+    return fields;
   }
 
   /** The element `ns`, made once for each namespace. */

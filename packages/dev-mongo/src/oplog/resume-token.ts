@@ -81,43 +81,56 @@ export function tokenBytesMax(entry: OplogEntry): number {
   return TOKEN_FIXED_BYTES + 4 * (id === null ? 0 : id.valueEnd - id.valueStart);
 }
 
-/** Digits that follow a name or an operation, made once for each. */
-const uuidDigits = new WeakMap<EntryNamespace, string>();
-const operationDigits = new Map<string, string>();
+/** What a token has between its time and the document's key, made once for each namespace and operation. */
+const middles = new WeakMap<EntryNamespace, Map<string, Buffer>>();
 
 /** Writes the token of an entry's event as ASCII into `target`; returns where it ended. */
 export function writeToken(target: Buffer, start: number, entry: OplogEntry, isInvalidate = false): number {
-  const { namespace } = entry;
-  let uuid = uuidDigits.get(namespace);
-  if (uuid === undefined) {
-    uuid = namespace.uuid === null ? "14" : `5A1004${namespace.uuid.toString("hex").toUpperCase()}`;
-    uuidDigits.set(namespace, uuid);
-  }
-  const place = `82${hexOfTime(entry.time)}${EVENT_PREFIX}${hexOfInteger(entry.operationIndex)}${isInvalidate ? "6F" : "6E"}`;
-  let at = start + target.write(place + uuid + identifierBeginning(entry), start, "latin1");
+  target[start] = 0x38; // "8"
+  target[start + 1] = 0x32; // "2"
+  let at = writeTimeHex(target, start + 2, entry.time);
+  if (entry.operationIndex === 0 && !isInvalidate) {
+    const middle = middleOf(entry);
+    target.set(middle, at);
+    at += middle.length;
+  } else at += target.write(middleDigits(entry, isInvalidate), at, "latin1");
   if (isDocumentEntry(entry)) {
     const document = documentIn(entry);
     const id = idElementOf(document);
     if (id !== null) at = writeIdDocumentKeyHex(document, id, target, at);
-    at += target.write("00", at, "latin1");
+    target[at++] = 0x30;
+    target[at++] = 0x30;
   }
-  return at + target.write("04", at, "latin1");
+  target[at] = 0x30; // "0"
+  target[at + 1] = 0x34; // "4"
+  return at + 2;
+}
+
+function middleOf(entry: OplogEntry): Buffer {
+  let ofNamespace = middles.get(entry.namespace);
+  if (ofNamespace === undefined) {
+    ofNamespace = new Map();
+    middles.set(entry.namespace, ofNamespace);
+  }
+  let middle = ofNamespace.get(entry.operation);
+  if (middle === undefined) {
+    middle = Buffer.from(middleDigits(entry, false), "latin1");
+    ofNamespace.set(entry.operation, middle);
+  }
+  return middle;
 }
 
 /**
- * `{operationType, documentKey}` as a key string up to where the key begins; for changes of collections the whole of
- * `{operationType, operationDescription: {}}`.
+ * Version, type and place, then `{operationType, documentKey}` as a key string up to where the key begins; for changes
+ * of collections the whole of `{operationType, operationDescription: {}}`.
  */
-function identifierBeginning(entry: OplogEntry): string {
-  const { operation } = entry;
-  let digits = operationDigits.get(operation);
-  if (digits === undefined) {
-    digits = isDocumentEntry(entry)
-      ? `463C6F7065726174696F6E54797065003C${latin1Hex(`${operation}\0`)}46646F63756D656E744B657900`
-      : keyHex({ operationType: operation, operationDescription: {} });
-    operationDigits.set(operation, digits);
-  }
-  return digits;
+function middleDigits(entry: OplogEntry, isInvalidate: boolean): string {
+  const { operation, namespace, operationIndex } = entry;
+  const uuid = namespace.uuid === null ? "14" : `5A1004${namespace.uuid.toString("hex").toUpperCase()}`;
+  const identifier = isDocumentEntry(entry)
+    ? `463C6F7065726174696F6E54797065003C${latin1Hex(`${operation}\0`)}46646F63756D656E744B657900`
+    : keyHex({ operationType: operation, operationDescription: {} });
+  return EVENT_PREFIX + hexOfInteger(operationIndex) + (isInvalidate ? "6F" : "6E") + uuid + identifier;
 }
 
 function keyHex(document: Parameters<typeof encode>[0]): string {
@@ -129,21 +142,21 @@ function latin1Hex(key: string): string {
   return Buffer.from(key, "latin1").toString("hex").toUpperCase();
 }
 
-/** Times of neighbouring entries differ in their lower half. */
-let lastSeconds = -1;
-let lastSecondsDigits = "";
-
 function hexOfTime(time: ClusterTime): string {
-  const seconds = Number(time >> 32n);
-  if (seconds !== lastSeconds) {
-    lastSeconds = seconds;
-    lastSecondsDigits = hexOf32(seconds);
-  }
-  return lastSecondsDigits + hexOf32(Number(time & 0xffff_ffffn));
+  return time.toString(16).toUpperCase().padStart(16, "0");
 }
 
-function hexOf32(value: number): string {
-  return value.toString(16).toUpperCase().padStart(8, "0");
+const HEX_DIGITS = Buffer.from("0123456789ABCDEF", "latin1");
+
+function writeTimeHex(target: Buffer, start: number, time: ClusterTime): number {
+  const high = Number(time >> 32n);
+  const low = Number(BigInt.asUintN(32, time));
+  for (let index = 0; index < 8; index++) {
+    const shift = 28 - index * 4;
+    target[start + index] = HEX_DIGITS[(high >>> shift) & 15] ?? 0;
+    target[start + 8 + index] = HEX_DIGITS[(low >>> shift) & 15] ?? 0;
+  }
+  return start + 16;
 }
 
 /** A non-negative integer below 2^31 as a key string. */
