@@ -7,7 +7,6 @@ import { afterEach, beforeEach, expect, it } from "vitest";
 import { buildSnapshot } from "./build-snapshot.ts";
 import { CacheFile } from "./cache-file.ts";
 import type { CacheRow } from "./cache-row.ts";
-import { readCacheState } from "./open-reader.ts";
 
 const ENTITY: Entity = {
   id: 1,
@@ -64,17 +63,6 @@ it("can be followed on as a cache file", () => {
   follower.apply([row(13, "upsert", "y", "[2]")], { position: 13, tag: "t13" });
   expect([follower.position, follower.rowCount()]).toEqual([13, 2]);
   follower.close();
-});
-
-it("has no view for the Go client, and the position before its copy while that is younger than 10 minutes", () => {
-  const nowMs = Date.now();
-  expect(buildSnapshot(file.path, target, { legacy: true, nowMs }).position).toBe(9);
-  expect(readCacheState(target).state.point.position).toBe(9);
-  const snapshot = new Database(target, { readonly: true });
-  expect(snapshot.prepare("SELECT name FROM sqlite_schema WHERE type = 'view'").all()).toEqual([]);
-  snapshot.close();
-  rmSync(target);
-  expect(buildSnapshot(file.path, target, { legacy: true, nowMs: nowMs + 11 * 60 * 1000 }).position).toBe(12);
 });
 
 it("is refused while data is not whole, and leaves no file", () => {

@@ -5,7 +5,6 @@ import { modeOf, readMetadata, type CopyBracket } from "./cache-metadata.ts";
 import type { CacheMode } from "./cache-row.ts";
 import { checkPages } from "./open-cache-database.ts";
 import { openReader } from "./open-reader.ts";
-import { quoteIdentifier } from "./quote-identifier.ts";
 import { toCacheError } from "./sqlite-error.ts";
 
 /** A snapshot's content. */
@@ -23,20 +22,6 @@ export interface BuiltSnapshot {
   readonly bracket: CopyBracket;
 }
 
-/** Options of `buildSnapshot`. */
-export interface BuildSnapshotOptions {
-  /**
-   * For EMCache's Go client: no view (after that client's own renames it would show the emptied table), and a file
-   * switched less than 10 minutes ago says the position before that copy's `sync_start`. That client reads on from the
-   * smallest position of all its files, and one that lay between the two would swap in a table that misses rows.
-   */
-  readonly legacy?: boolean;
-  /** Wall clock, epoch ms. */
-  readonly nowMs?: number;
-}
-
-const LEGACY_SWITCH_AGE_MS_MIN = 10 * 60 * 1000;
-
 /**
  * Writes what a cache file holds at one position into a new single file (no WAL), checked by `integrity_check` and on
  * disk when this returns. The cache's writer goes on meanwhile. Blocks its thread: about 1 s per 150 MB.
@@ -45,11 +30,7 @@ const LEGACY_SWITCH_AGE_MS_MIN = 10 * 60 * 1000;
  * @throws `snapshot_not_ready` where `data` is not whole, `snapshot_damaged` where the check fails, `cache_damaged` or
  * `cache_unavailable` of the source.
  */
-export function buildSnapshot(
-  sourcePath: string,
-  targetPath: string,
-  options: BuildSnapshotOptions = {},
-): BuiltSnapshot {
+export function buildSnapshot(sourcePath: string, targetPath: string): BuiltSnapshot {
   if (statSync(targetPath, { throwIfNoEntry: false }) !== undefined) {
     throw new EmcacheError("cache_unavailable", `${targetPath}: it exists already`);
   }
@@ -61,7 +42,7 @@ export function buildSnapshot(
     } finally {
       source.close();
     }
-    const built = finish(targetPath, options);
+    const built = finish(targetPath);
     flush(targetPath);
     return { ...built, sizeBytes: statSync(targetPath).size };
   } catch (error) {
@@ -71,7 +52,7 @@ export function buildSnapshot(
   }
 }
 
-function finish(path: string, options: BuildSnapshotOptions): Omit<BuiltSnapshot, "sizeBytes"> {
+function finish(path: string): Omit<BuiltSnapshot, "sizeBytes"> {
   const database = new Database(path, { fileMustExist: true });
   try {
     database.pragma("journal_mode = DELETE");
@@ -79,15 +60,9 @@ function finish(path: string, options: BuildSnapshotOptions): Omit<BuiltSnapshot
     if (state.dataState !== "whole") {
       throw new EmcacheError("snapshot_not_ready", `entity ${entity.name} has no complete copy yet`);
     }
-    let { position } = state.point;
-    if (options.legacy === true) {
-      position = legacyPosition(position, state.bracket, options.nowMs ?? Date.now());
-      database.exec(`DROP VIEW ${quoteIdentifier(entity.name)}`);
-      database.prepare(`UPDATE "metadata" SET value = ? WHERE key = 'max_oplog_id'`).run(String(position));
-    }
     verify(database);
     const count = database.prepare<[], { n: number }>('SELECT count(*) AS n FROM "data"').get();
-    const { tag } = state.point;
+    const { position, tag } = state.point;
     return {
       logId,
       version: entity.id,
@@ -100,11 +75,6 @@ function finish(path: string, options: BuildSnapshotOptions): Omit<BuiltSnapshot
   } finally {
     database.close();
   }
-}
-
-function legacyPosition(position: number, bracket: CopyBracket, nowMs: number): number {
-  const isFresh = bracket.switchedStart > 0 && nowMs - bracket.switchedAtMs < LEGACY_SWITCH_AGE_MS_MIN;
-  return isFresh ? Math.min(position, bracket.switchedStart - 1) : position;
 }
 
 function verify(database: Database.Database): void {

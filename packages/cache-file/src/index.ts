@@ -1,4 +1,4 @@
-export { buildSnapshot, type BuildSnapshotOptions, type BuiltSnapshot } from "./build-snapshot.ts";
+export { buildSnapshot, type BuiltSnapshot } from "./build-snapshot.ts";
 export { CacheFile, type CacheFileOptions, type CheckpointResult } from "./cache-file.ts";
 export { CACHE_FORMAT, modeOf, type CacheIdentity, type CacheState, type CopyBracket } from "./cache-metadata.ts";
 export type { ApplyResult, CacheMode, CacheReject, CacheRow, DataState, LogPoint } from "./cache-row.ts";
