@@ -19,8 +19,8 @@ import { messageOf } from "../runtime/error-message.ts";
 
 const PREFIX = "emcache-demo-";
 const NOTE = "demo.json";
-/** A new PostgreSQL takes 60 MB; the rest is the log and the caches of a few hours. */
-const FREE_BYTES_MIN = 300_000_000;
+/** A new PostgreSQL takes 60 MB, each of the three caches up to 64 MB of WAL; the rest is the log of some hours. */
+const FREE_BYTES_MIN = 600_000_000;
 
 /** What a running demo tells others about itself. */
 export interface DemoNote {
