@@ -194,8 +194,9 @@ export const OPTIONS = {
     min: MEBIBYTE,
     max: 64 * 1_024 * MEBIBYTE,
     unit: "bytes",
-    default: 128 * MEBIBYTE,
-    reason: "eight of MongoDB's largest replies (16 MiB) in flight; half of it is reserved for the change streams",
+    default: 64 * MEBIBYTE,
+    reason:
+      "thirty replies of the usual size (2 MiB) in flight keep every stage busy; a quarter is reserved for the change streams",
   }),
 } as const;
 
