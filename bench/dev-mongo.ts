@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { Long, MongoClient } from "mongodb";
+import { type Long, MongoClient } from "mongodb";
 import { machine } from "./machine.ts";
 import { printTable } from "./print-table.ts";
 import { ReplyCounter } from "./reply-counter.ts";
