@@ -135,23 +135,25 @@ test.each([["embedded"], ["mongo"]])(
     expect(demo.left()).toEqual([]);
     if (kind === "mongo") {
       const { databases } = await mongo.client.db("admin").admin().listDatabases({ nameOnly: true });
-      expect(databases.map(({ name }) => name).filter((name) => name.startsWith("emcache_demo"))).toEqual([]);
+      const left = databases.map(({ name }) => name).filter((name) => name.startsWith("emcache_demo"));
+      // A server that hangs holds nobody up, but what is left on it is told.
+      expect(left.filter((name) => !demo.output.includes(`did not drop the database ${name}`))).toEqual([]);
     }
   },
 );
 
 test("beside a running demo, and after one that was killed", async () => {
   const port = String(await freePort());
-  const first = new Demo("first", ["--mongo", mongo.uri, "--port", port]);
+  const first = new Demo("first", ["--port", port]);
   const { address } = await first.live();
-  const second = new Demo("second", ["--mongo", mongo.uri, "--port", port]);
+  const second = new Demo("second", ["--port", port]);
   await second.live();
   expect(second.output).toContain(`another demo is running: process ${first.child.pid}, ${address}`);
   first.child.signal("SIGKILL");
   await first.child.exited;
   // Its PostgreSQL lives on, until the next demo comes.
   expect(first.left().length).toBeGreaterThan(0);
-  const third = new Demo("third", ["--mongo", mongo.uri, "--port", port]);
+  const third = new Demo("third", ["--port", port]);
   await third.live();
   expect(third.output).toContain("removed what a demo that was killed had left");
   expect(await second.interrupt()).toBe(0);

@@ -39,6 +39,7 @@ export class DemoApp implements Service {
   /** What was begun, in that order. */
   readonly #parts: Service[] = [];
   readonly #stopping = new AbortController();
+  #shop: DemoShop | null = null;
   #address: string | null = null;
 
   constructor(options: DemoOptions) {
@@ -58,6 +59,7 @@ export class DemoApp implements Service {
     await (await MongoSource.connect(source, this.#stopping.signal)).close();
     print(`  source     ${mongo.description}, database ${database}\n`);
     const shop = new DemoShop({ uri: mongo.uri, database, rate, seed, isTemporary: folder.isTemporary, logger });
+    this.#shop = shop;
     await this.#begin(shop);
     const app = createApp(this.#config(), { logger });
     await this.#begin(app);
@@ -73,10 +75,14 @@ export class DemoApp implements Service {
 
   /** Stops in reverse what was begun; goes on past failures. */
   async stop(signal: AbortSignal): Promise<void> {
+    const { print, database } = this.#options;
     this.#stopping.abort();
     for (const part of this.#parts.toReversed()) {
       try {
+        const sinceMs = performance.now();
         await part.stop(signal);
+        const tookMs = Math.round(performance.now() - sinceMs);
+        this.#options.logger.info({ event: "demo_part_stopped", part: part.name, tookMs }, "stopped");
       } catch (error) {
         this.#options.logger.warn(
           { event: "demo_stop_failed", part: part.name, reason: messageOf(error) },
@@ -84,6 +90,7 @@ export class DemoApp implements Service {
         );
       }
     }
+    if (this.#shop?.hasLeftDatabase === true) print(`  note       the server did not drop the database ${database}\n`);
   }
 
   async #begin(part: Service): Promise<void> {

@@ -3,6 +3,7 @@ import { messageOf } from "../runtime/error-message.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Service } from "../runtime/service.ts";
 import { sleep } from "../runtime/sleep.ts";
+import { untilAborted } from "../runtime/until-aborted.ts";
 import {
   type CustomerDocument,
   makeCustomer,
@@ -27,6 +28,9 @@ const TICK_MS = 100;
 const SWING = 0.35;
 const SWING_PERIOD_MS = 60_000;
 const RETRY_MS = 1_000;
+/** For the last write and the end of the database; less than what is left of a shutdown after EMCache itself. */
+const STOP_TIMEOUT_MS = 3_500;
+const CLOSE_TIMEOUT_MS = 1_000;
 
 /** What happens in the shop, by how often. */
 const EVENTS = { order: 24, progress: 46, stock: 18, price: 3, customer: 2, vip: 3, archive: 4 } as const;
@@ -57,6 +61,7 @@ export class DemoShop implements Service {
   readonly #products: ProductDocument[] = [];
   readonly #openOrders: { readonly id: number; status: OrderStatus }[] = [];
   #nextOrder = 1;
+  #hasLeftDatabase = false;
   #running: Promise<void> = Promise.resolve();
 
   constructor(options: ShopOptions) {
@@ -64,6 +69,11 @@ export class DemoShop implements Service {
     this.#random = new DemoRandom(options.seed);
     this.#client = new MongoClient(options.uri, { appName: "emcache-demo", serverSelectionTimeoutMS: 8_000 });
     this.#database = this.#client.db(options.database);
+  }
+
+  /** Whether the temporary database could not be dropped. */
+  get hasLeftDatabase(): boolean {
+    return this.#hasLeftDatabase;
   }
 
   async start(): Promise<void> {
@@ -79,17 +89,21 @@ export class DemoShop implements Service {
     this.#running = this.#work(this.#stop.signal);
   }
 
+  /** Ends the work, and drops the database if it is temporary: as far as the server does it in time. */
   async stop(): Promise<void> {
     this.#stop.abort();
-    await this.#running;
-    if (this.#options.isTemporary) {
-      await this.#database
-        .dropDatabase()
-        .catch((error: unknown) =>
-          this.#options.logger.warn({ event: "demo_database_left", reason: messageOf(error) }, "database not dropped"),
-        );
+    const limit = AbortSignal.timeout(STOP_TIMEOUT_MS);
+    try {
+      await untilAborted(this.#running, limit);
+      if (this.#options.isTemporary) await untilAborted(this.#database.dropDatabase(), limit);
+    } catch (error) {
+      const { database, logger } = this.#options;
+      const context = { event: "demo_database_left", database, reason: messageOf(error) };
+      logger.warn(context, `the database ${database} is left on the server`);
+      this.#hasLeftDatabase = this.#options.isTemporary;
     }
-    await this.#client.close(true);
+    // It takes leave of the server, which may hang.
+    await untilAborted(this.#client.close(true), AbortSignal.timeout(CLOSE_TIMEOUT_MS)).catch(() => "given up");
   }
 
   async #fill(): Promise<void> {
