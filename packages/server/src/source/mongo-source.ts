@@ -33,6 +33,9 @@ interface ServerTraits {
  */
 const SOCKET_TIMEOUT_MS = 120_000;
 
+/** A healthy server is left within milliseconds; what is given up ends with the process or by the server's own limits. */
+const CLOSE_TIMEOUT_MS = 2_000;
+
 /** A first answer is wanted quickly, so that `/health` says what is wrong; the caller retries. */
 const SERVER_SELECTION_TIMEOUT_MS = 5_000;
 
@@ -140,7 +143,8 @@ export class MongoSource {
 
   /** Ends every connection; commands under way fail. */
   async close(): Promise<void> {
-    await this.#client.close(true);
+    // The driver says goodbye to the server first, and a frozen one does not answer.
+    await untilAborted(this.#client.close(true), AbortSignal.timeout(CLOSE_TIMEOUT_MS)).catch(() => "given up");
   }
 }
 

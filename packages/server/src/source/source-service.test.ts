@@ -10,6 +10,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { SecantusServer } from "../../../../test/support/secantus.ts";
 import { ByteBudget } from "../runtime/byte-budget.ts";
 import { ComponentHealth } from "../runtime/component-health.ts";
+import { clusterTimeOf } from "./cluster-time.ts";
 import { SourceService } from "./source-service.ts";
 import { MemoryCaptureLog } from "./testing/memory-capture-log.ts";
 
@@ -298,6 +299,35 @@ describe.each(Object.entries(SERVERS))("a source's capture of %s", (_name, start
     await caughtUp(capture, 1, "a");
     expect(capture.log.copies.get(1)?.copyId).not.toBe(copyId);
     expect(startCount()).toBe(2);
+  });
+
+  test("invariant 4: linear history per document, where the log shows a looked-up state from beyond the checkpoint", async () => {
+    await insertMany("a", 0, 10);
+    const log = new MemoryCaptureLog();
+    const first = await startCapture([entityOf(1, "a")], log);
+    await caughtUp(first, 1, "a");
+    await first.stop();
+    // What an interrupted capture leaves: the document as it is after both events, and a checkpoint before them.
+    const a = db.collection<{ _id: number; seq: number }>("a");
+    await a.insertOne({ _id: 77, seq: 1 });
+    await a.replaceOne({ _id: 77 }, { seq: 2 });
+    const { operationTime } = await db.command({ ping: 1 });
+    const id = { docId: "77", idType: 16, transaction: null, transactionEnd: false } as const;
+    log.rows.push({ ...id, version: 1, operation: "upsert", origin: "stream", data: "[2]" });
+    log.checkpoint = {
+      resumeToken: log.checkpoint?.resumeToken ?? null,
+      clusterTime: log.checkpoint?.clusterTime ?? null,
+      lookupHorizon: clusterTimeOf(operationTime),
+    };
+    const second = await startCapture([entityOf(1, "a")], log);
+    await insertMany("a", 10, 11, 5);
+    await caughtUp(second, 1, "a");
+    expect(log.rows.filter(({ docId }) => docId === "77").map(({ data }) => data)).not.toContain("[1]");
+    assertForwardOnly(log, 1);
+    await eventually("the horizon is passed", async () => {
+      await a.updateOne({ _id: 1 }, { $inc: { seq: 1 } });
+      return log.checkpoint?.lookupHorizon !== clusterTimeOf(operationTime);
+    });
   });
 
   test("a token that the server does not know leads to a new copy, never to a start at now", async () => {
