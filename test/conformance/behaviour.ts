@@ -18,6 +18,8 @@ export interface Behaviour {
   /** Section of MongoDB's manual (or of a specification) that says so. */
   readonly section: string;
   readonly check: (subject: Subject) => Promise<void>;
+  /** The first major version of MongoDB that has it; older ones are not asked. */
+  readonly since: number;
 }
 
 /** Collects behaviours: `behaviour("…", "manual section", async ({db}) => …)`. */
@@ -29,8 +31,8 @@ export class BehaviourSuite {
     this.#title = title;
   }
 
-  add(name: string, section: string, check: Behaviour["check"]): this {
-    this.#behaviours.push({ name, section, check });
+  add(name: string, section: string, check: Behaviour["check"], { since = 0 } = {}): this {
+    this.#behaviours.push({ name, section, check, since });
     return this;
   }
 
@@ -45,11 +47,14 @@ export class BehaviourSuite {
       let running: { readonly uri: string; stop(): Promise<void> } | null = null;
       let client: MongoClient;
       let db: Db;
+      let versionMajor = 0;
       const differing: string[] = [];
 
       beforeAll(async () => {
         running = await subject.start();
         client = await MongoClient.connect(running.uri, { serverSelectionTimeoutMS: 20_000 });
+        const { version } = await client.db("admin").command({ buildInfo: 1 });
+        versionMajor = Number.parseInt(String(version), 10);
       });
       beforeEach(() => {
         db = client.db(`conformance_${randomBytes(4).toString("hex")}`);
@@ -60,7 +65,8 @@ export class BehaviourSuite {
         for (const line of differing) console.log(line);
       });
 
-      test.each(this.#behaviours)("$name", async ({ name, section, check }) => {
+      test.for(this.#behaviours)("$name", async ({ name, section, check, since }, { skip }) => {
+        skip(versionMajor < since, `new in MongoDB ${since}.0`);
         const difference = DIFFERENCES.find((one) => one.behaviour === name && one.server === server);
         const checked = checkAndClear(check, { server, client, db });
         if (difference === undefined) return await checked;

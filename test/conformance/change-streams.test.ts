@@ -98,10 +98,15 @@ new BehaviourSuite("change streams")
       expect(event["clusterTime"]).toBeInstanceOf(Timestamp);
     }
   })
-  .add("events tell the wall time", "Change Events, wallTime (new in 6.0)", async (subject) => {
-    const [event] = await eventsOf(subject, 1, () => rows(subject.db).insertOne({ _id: 1 }));
-    expect(event?.["wallTime"]).toBeInstanceOf(Date);
-  })
+  .add(
+    "events tell the wall time",
+    "Change Events, wallTime (new in 6.0)",
+    async (subject) => {
+      const [event] = await eventsOf(subject, 1, () => rows(subject.db).insertOne({ _id: 1 }));
+      expect(event?.["wallTime"]).toBeInstanceOf(Date);
+    },
+    { since: 6 },
+  )
   .add("an update that changes nothing is no event", "update, nModified", async (subject) => {
     await rows(subject.db).insertOne({ _id: 1, a: 1 });
     const events = await eventsOf(subject, 1, async () => {
@@ -110,23 +115,28 @@ new BehaviourSuite("change streams")
     });
     expect(gist(events)).toEqual([["insert", 2]]);
   })
-  .add("an update is described", "update Event, updateDescription", async (subject) => {
-    const { db } = subject;
-    await rows(db).insertOne({ _id: 1, a: { b: 1, c: 2 }, gone: 1, list: [1, 2, 3], same: 1 });
-    const events = await eventsOf(subject, 2, async () => {
-      await rows(db).updateOne({ _id: 1 }, { $set: { "a.b": 5, new: "x" }, $unset: { gone: "" } });
-      await rows(db).updateOne({ _id: 1 }, [{ $set: { list: [1, 2] } }]);
-    });
-    expect(events[0]?.["updateDescription"]).toMatchObject({
-      updatedFields: { "a.b": 5, new: "x" },
-      removedFields: ["gone"],
-    });
-    expect(events[1]?.["updateDescription"]).toMatchObject({
-      updatedFields: {},
-      removedFields: [],
-      truncatedArrays: [{ field: "list", newSize: 2 }],
-    });
-  })
+  .add(
+    "an update is described",
+    "update Event, updateDescription",
+    async (subject) => {
+      const { db } = subject;
+      await rows(db).insertOne({ _id: 1, a: { b: 1, c: 2 }, gone: 1, list: [1, 2, 3], same: 1 });
+      const events = await eventsOf(subject, 2, async () => {
+        await rows(db).updateOne({ _id: 1 }, { $set: { "a.b": 5, new: "x" }, $unset: { gone: "" } });
+        await rows(db).updateOne({ _id: 1 }, [{ $set: { list: [1, 2] } }]);
+      });
+      expect(events[0]?.["updateDescription"]).toMatchObject({
+        updatedFields: { "a.b": 5, new: "x" },
+        removedFields: ["gone"],
+      });
+      expect(events[1]?.["updateDescription"]).toMatchObject({
+        updatedFields: {},
+        removedFields: [],
+        truncatedArrays: [{ field: "list", newSize: 2 }],
+      });
+    },
+    { since: 6 },
+  )
   .add("cluster times of events do not go back, and tokens differ", "Change Events, clusterTime", async (subject) => {
     const events = await eventsOf(subject, 20, () =>
       rows(subject.db).insertMany(Array.from({ length: 20 }, (_, _id) => ({ _id }))),
@@ -275,6 +285,7 @@ new BehaviourSuite("change streams")
         [{ _id: 1, a: 2 }, undefined],
       ]);
     },
+    { since: 6 },
   )
   .add(
     "without images whenAvailable is null and required fails",
@@ -288,6 +299,7 @@ new BehaviourSuite("change streams")
       const failure = await failureOf(eventsOf(subject, 1, update, { fullDocument: "required" }));
       expect(failure?.code).toBe(47);
     },
+    { since: 6 },
   )
   .add("a drop ends the collection's stream by an invalidate event", "invalidate Event", async ({ client, db }) => {
     await rows(db).insertOne({ _id: 1 });
@@ -431,6 +443,7 @@ new BehaviourSuite("change streams")
         ),
       ).toEqual(["insert"]);
     },
+    { since: 6 },
   )
   .add("a waiting getMore is woken by a write", "getMore, maxTimeMS", async ({ client, db }) => {
     await rows(db).insertOne({ _id: 0 });
@@ -496,6 +509,7 @@ new BehaviourSuite("change streams")
       expect((await failureOf(plain.events(1)))?.code).toBe(10_334);
       await plain.close();
     },
+    { since: 7 },
   )
   .add("a cluster-wide stream sees every database", "Change Streams, Watch a Deployment", async ({ client, db }) => {
     const admin = client.db("admin");

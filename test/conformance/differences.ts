@@ -64,4 +64,9 @@ export const DIFFERENCES: readonly Difference[] = [
     server: "SecantusDB",
     instead: "carries out a write with an older number",
   },
+  {
+    behaviour: "a tailable cursor waits at the end of a capped collection, whose oldest documents give way",
+    server: "SecantusDB",
+    instead: "keeps more documents in a capped collection than its `max`",
+  },
 ];

@@ -203,6 +203,24 @@ new BehaviourSuite("documents")
       expect((reply["cursor"] as Document)["firstBatch"]).toEqual([{ _id: 1 }]);
     },
   )
+  .add(
+    "a tailable cursor waits at the end of a capped collection, whose oldest documents give way",
+    "Tailable Cursors, Capped Collections",
+    async ({ db }) => {
+      await db.createCollection("tail", { capped: true, size: 1_000_000, max: 3 });
+      const collection = db.collection<{ _id: number }>("tail");
+      await collection.insertMany([{ _id: 1 }, { _id: 2 }, { _id: 3 }, { _id: 4 }]);
+      const cursor = collection.find({}, { tailable: true, awaitData: true, maxAwaitTimeMS: 2_000 });
+      const seen: number[] = [];
+      for (let count = 0; count < 3; count++) seen.push((await cursor.next())?._id ?? -1);
+      const waiting = cursor.next();
+      await collection.insertOne({ _id: 5 });
+      seen.push((await waiting)?._id ?? -1);
+      expect(seen).toEqual([2, 3, 4, 5]);
+      await cursor.close();
+      expect(await collection.countDocuments()).toBe(3);
+    },
+  )
   .add("updates keep the types of numbers", "$inc", async ({ db }) => {
     const collection = db.collection("rows");
     await collection.insertOne({

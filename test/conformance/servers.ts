@@ -1,8 +1,7 @@
-import { mkdtemp } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { rmSync } from "node:fs";
 import { DevMongo } from "@emcache/dev-mongo";
 import { SecantusServer } from "../support/secantus.ts";
+import { makeTestFolder } from "../support/test-folder.ts";
 
 /** A server that the suite runs against. */
 export interface ServerUnderTest {
@@ -20,7 +19,15 @@ export const SERVERS: readonly ServerUnderTest[] = [
   { name: "dev-mongo", start: async () => DevMongo.start() },
   {
     name: "SecantusDB",
-    start: async () => SecantusServer.start({ folder: await mkdtemp(join(tmpdir(), "emcache-conformance-")) }),
+    start: async () => {
+      const folder = makeTestFolder("conformance");
+      const secantus = await SecantusServer.start({ folder });
+      const stop = async (): Promise<void> => {
+        await secantus.stop();
+        rmSync(folder, { recursive: true, force: true });
+      };
+      return { uri: secantus.uri, stop };
+    },
   },
   ...(external === ""
     ? []

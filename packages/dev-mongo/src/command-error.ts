@@ -23,6 +23,7 @@ export const ERROR_NAME: Readonly<Record<number, string>> = {
   47: "NoMatchingDocument",
   56: "EmptyFieldName",
   112: "WriteConflict",
+  136: "CappedPositionLost",
   175: "QueryPlanKilled",
   189: "PrimarySteppedDown",
   217: "IncompatibleElectionId",

@@ -104,7 +104,8 @@ async function listen(state: ServerState, listener: number, host: string, port: 
 }
 
 /** The no-op that a primary writes now and then: quiet streams see it as a newer token. */
-function passTime({ store }: ServerState): void {
-  store.clock.tick();
-  store.oplog.wake();
+function passTime(state: ServerState): void {
+  state.sweep();
+  state.store.clock.tick();
+  state.store.oplog.wake();
 }

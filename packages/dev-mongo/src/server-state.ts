@@ -12,6 +12,15 @@ import { Store } from "./store/store.ts";
 /** What the server poses as. */
 export type Topology = "replicaSet" | "sharded";
 
+/** Sessions that are remembered; the longest unused ones go first. Drivers make one for each concurrent operation. */
+const SESSIONS_MAX = 10_000;
+
+/** MongoDB's `cursorTimeoutMillis`. */
+const CURSOR_IDLE_MS = 600_000;
+
+/** MongoDB's `transactionLifetimeLimitSeconds`. */
+const TRANSACTION_MS_MAX = 60_000;
+
 /** What all connections share. */
 export class ServerState implements FaultTarget {
   readonly store: Store;
@@ -64,10 +73,26 @@ export class ServerState implements FaultTarget {
   /** The session of this key, made at its first use. */
   session(key: string, lsid: Buffer): Session<Reply> {
     const present = this.#sessions.get(key);
-    if (present !== undefined) return present;
+    if (present !== undefined) {
+      // The last used is the last in the map.
+      this.#sessions.delete(key);
+      this.#sessions.set(key, present);
+      return present;
+    }
     const session = new Session<Reply>(this.store, lsid);
     this.#sessions.set(key, session);
+    const [oldest] = this.#sessions.keys();
+    if (this.#sessions.size > SESSIONS_MAX && oldest !== undefined) this.endSession(oldest);
     return session;
+  }
+
+  /** Ends what clients have left behind. */
+  sweep(): void {
+    this.cursors.removeIdle(CURSOR_IDLE_MS);
+    const before = performance.now() - TRANSACTION_MS_MAX;
+    for (const { transaction } of this.#sessions.values()) {
+      if (transaction?.state === "open" && transaction.startedAtMs < before) transaction.abort();
+    }
   }
 
   endSession(key: string): void {

@@ -2,6 +2,7 @@ import { CommandError } from "../command-error.ts";
 import { BATCH_BYTES_MAX, type Batch, type BatchLimits, type Cursor } from "../cursors/cursor.ts";
 import type { FragmentFault } from "../faults/fault-injector.ts";
 import type { ClusterTime } from "../oplog/cluster-clock.ts";
+import { NewsWait } from "../oplog/news-wait.ts";
 import { type OplogEntry, documentIn } from "../oplog/oplog-entry.ts";
 import {
   type TokenPosition,
@@ -54,7 +55,7 @@ export class ChangeStreamCursor implements Cursor {
   /** Fragments of the last event, or an event, that did not fit into the last reply. */
   #pending: Buffer[] = [];
   #isClosed = false;
-  #wake: (() => void) | null = null;
+  readonly #news = new NewsWait();
 
   constructor(
     environment: StreamEnvironment,
@@ -106,14 +107,14 @@ export class ChangeStreamCursor implements Cursor {
       if (documents.length > 0 || this.#isClosed || remainingMs <= 0 || signal.aborted) {
         return { documents, token: this.#token };
       }
-      await this.#untilNews(remainingMs, signal);
+      await this.#news.wait(this.#environment.store.oplog, remainingMs, signal);
     }
   }
 
   close(): void {
     this.#isClosed = true;
     this.#pending = [];
-    this.#wake?.();
+    this.#news.end();
   }
 
   /** What is there now. */
@@ -252,20 +253,6 @@ export class ChangeStreamCursor implements Cursor {
       "Resume of change stream was not possible, as the resume point may no longer be in the oplog.",
       FAILED_LABELS,
     );
-  }
-
-  async #untilNews(waitMs: number, signal: AbortSignal): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, waitMs);
-    const stopListening = this.#environment.store.oplog.onAppend(resolve);
-    const onAbort = (): void => resolve();
-    signal.addEventListener("abort", onAbort, { once: true });
-    this.#wake = resolve;
-    await promise;
-    clearTimeout(timer);
-    signal.removeEventListener("abort", onAbort);
-    stopListening();
-    this.#wake = null;
   }
 }
 

@@ -33,10 +33,14 @@ function create(context: CommandContext): Reply {
   for (const kind of ["viewOn", "timeseries"]) {
     if (body[kind] !== undefined) throw new CommandError(20, `dev-mongo does not serve collections with '${kind}'`);
   }
-  const isCapped = isTruthy(body["capped"]);
+  const cap = isTruthy(body["capped"])
+    ? { bytesMax: numberArgument(body, "size", 0), documentsMax: numberArgument(body, "max", 0) || Infinity }
+    : null;
+  if (cap !== null && cap.bytesMax <= 0)
+    throw new CommandError(72, "the 'size' field is required when 'capped' is true");
   server.store.createCollection(database, name, {
     hasImages: wantsImages(body) ?? false,
-    isCapped,
+    cap,
     given: givenOptions(body),
   });
   return {};

@@ -1,20 +1,20 @@
 import { isDocument, isTruthy } from "../bson/codec.ts";
 import { CommandError } from "../command-error.ts";
 import { DocumentCursor } from "../cursors/document-cursor.ts";
+import { TailableCursor } from "../cursors/tailable-cursor.ts";
 import type { ScanMode } from "../faults/fault-injector.ts";
+import { compileFilter } from "../query/compile-filter.ts";
 import { compileProjection } from "../query/projection.ts";
 import { parseSort } from "../query/sort-order.ts";
 import type { CommandDefinition, CommandContext, Reply } from "./command.ts";
 import { collectionName, documentArgument, numberArgument } from "./command.ts";
-import { FIRST_BATCH_DOCUMENTS, openingReply } from "./cursor-reply.ts";
+import { FIRST_BATCH_DOCUMENTS, cursorReply, openingReply } from "./cursor-reply.ts";
 import { readDocuments } from "./read-documents.ts";
 
-function find(context: CommandContext): Reply {
+function find(context: CommandContext): Reply | Promise<Reply> {
   const { body, database, server } = context;
   const name = collectionName(context);
-  if (isTruthy(body["tailable"])) {
-    throw new CommandError(2, "error processing query: tailable cursor requested on non capped collection");
-  }
+  if (isTruthy(body["tailable"])) return tail(context, name);
   const namespace = `${database}.${name}`;
   const collection = server.store.collection(database, name);
   const limit = numberArgument(body, "limit", 0);
@@ -39,6 +39,28 @@ function find(context: CommandContext): Reply {
   // A limit that the first batch has reached leaves nothing to ask for.
   const isWhole = limit > 0 && batch.documents.length >= limit;
   return openingReply(context, cursor, batch, isSingle || isWhole);
+}
+
+/** A tailable cursor's first reply never waits, and never is its last. */
+async function tail(context: CommandContext, name: string): Promise<Reply> {
+  const { body, database, server, signal } = context;
+  const collection = server.store.collection(database, name);
+  const namespace = `${database}.${name}`;
+  if (collection === null) return cursorReply("firstBatch", { documents: [], token: null }, 0n, namespace);
+  if (collection.options.cap === null) {
+    throw new CommandError(
+      2,
+      `error processing query: ns=${namespace}: tailable cursor requested on non capped collection`,
+    );
+  }
+  const accepts = compileFilter(documentArgument(body, "filter")) ?? (() => true);
+  const cursor = new TailableCursor(collection, server.store.oplog, {
+    isAwaiting: isTruthy(body["awaitData"]),
+    accepts,
+  });
+  const documentsMax = numberArgument(body, "batchSize", FIRST_BATCH_DOCUMENTS);
+  const batch = await cursor.next({ documentsMax, waitMs: 0, signal });
+  return openingReply(context, cursor, batch, false);
 }
 
 function* mapped(documents: Iterable<Buffer>, projection: (document: Buffer) => Buffer): Generator<Buffer> {

@@ -10,6 +10,7 @@ interface OpenCursor {
   readonly sessionKey: string | null;
   /** Why it was ended while a getMore waited. */
   killedBy: CommandError | null;
+  usedAtMs: number;
 }
 
 /** The open cursors by their ids. */
@@ -24,7 +25,7 @@ export class CursorRegistry {
   add(cursor: Cursor, listener: number, sessionKey: string | null): bigint {
     if (cursor.isExhausted) return 0n;
     const id = randomBytes(8).readBigUInt64LE() >> 1n;
-    this.#cursors.set(id, { cursor, listener, sessionKey, killedBy: null });
+    this.#cursors.set(id, { cursor, listener, sessionKey, killedBy: null, usedAtMs: performance.now() });
     return id;
   }
 
@@ -39,7 +40,14 @@ export class CursorRegistry {
         `Cannot run getMore on cursor ${id}, which was created in a session, ${said}`,
       );
     }
+    open.usedAtMs = performance.now();
     return open;
+  }
+
+  /** Ends the cursors that nobody has read for so long. */
+  removeIdle(idleMs: number): void {
+    const before = performance.now() - idleMs;
+    for (const [id, { usedAtMs }] of this.#cursors) if (usedAtMs < before) this.remove(id);
   }
 
   /** @returns whether there was one */

@@ -28,6 +28,7 @@ export function holderOf(collection: Collection, key: string): Transaction | nul
 export class Transaction {
   readonly identity: TransactionIdentity;
   readonly ended: Promise<void>;
+  readonly startedAtMs = performance.now();
   readonly #store: Store;
   readonly #snapshot: ClusterTime;
   readonly #overlay = new Map<Collection, Map<string, Buffer | null>>();

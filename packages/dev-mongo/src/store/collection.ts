@@ -16,7 +16,8 @@ interface PastVersion {
 export interface CollectionOptions {
   /** Whether updates and deletes keep pre- and post-images (`changeStreamPreAndPostImages`). */
   hasImages: boolean;
-  readonly isCapped: boolean;
+  /** Bounds of a capped collection, whose oldest documents give way; null for any other. */
+  readonly cap: { readonly bytesMax: number; readonly documentsMax: number } | null;
   /** The options as they were given, for `listCollections`. */
   given: BsonDocument;
 }
@@ -100,6 +101,14 @@ export class Collection {
       this.#documents.set(key, document);
       this.index.insert(document);
     } else stored.bytes = bytes;
+  }
+
+  /** The oldest document of a capped collection that is over its bounds; null while it is within. */
+  overflow(): StoredDocument | null {
+    const { cap } = this.options;
+    if (cap === null || (this.dataBytes <= cap.bytesMax && this.size <= cap.documentsMax) || this.size <= 1)
+      return null;
+    return this.#documents.values().next().value ?? null;
   }
 
   /** The document as it was at `time`. */

@@ -55,7 +55,7 @@ export class Store {
   ensureCollection(database: string, name: string): Collection {
     return (
       this.collection(database, name) ??
-      this.createCollection(database, name, { hasImages: false, isCapped: false, given: {} })
+      this.createCollection(database, name, { hasImages: false, cap: null, given: {} })
     );
   }
 
@@ -124,6 +124,11 @@ export class Store {
     const time = transaction?.time ?? this.clock.tick();
     collection.put(key, after, this.#openSnapshots.size > 0 ? time : null);
     for (const { unique } of collection.indexes.values()) unique?.replace(key, before, after);
+    // What gives way in a capped collection is no event (MongoDB manual, "Capped Collections").
+    for (let oldest = collection.overflow(); oldest !== null; oldest = collection.overflow()) {
+      for (const { unique } of collection.indexes.values()) unique?.replace(oldest.key, oldest.bytes, null);
+      collection.put(oldest.key, null, this.#openSnapshots.size > 0 ? time : null);
+    }
     this.oplog.append({
       time,
       wallTimeMs: Date.now(),

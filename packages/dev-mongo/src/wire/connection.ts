@@ -8,6 +8,9 @@ import { MessageSplitter } from "./message-splitter.ts";
 /** Bytes of a message's header. */
 const HEADER_BYTES = 16;
 
+/** Commands that may wait for the one under way; a client that sends more is not read from meanwhile. */
+const WAITING_MAX = 16;
+
 /** Serves one client: its commands one after the other, as MongoDB does. */
 export class Connection {
   readonly #server: ServerState;
@@ -42,6 +45,7 @@ export class Connection {
       this.#socket.destroy();
       return;
     }
+    if (this.#waiting.length > WAITING_MAX) this.#socket.pause();
     if (!this.#isServing) void this.#serve();
   }
 
@@ -49,6 +53,7 @@ export class Connection {
     this.#isServing = true;
     const caller = { server: this.#server, listener: this.#listener, signal: this.#closed.signal };
     for (let request = this.#waiting.shift(); request !== undefined; request = this.#waiting.shift()) {
+      if (this.#waiting.length === 0) this.#socket.resume();
       const reply = await runCommand(request, caller);
       if (reply === null) this.#socket.destroy();
       else if (!request.isSilent) await this.#send(request, reply);
