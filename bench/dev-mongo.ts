@@ -1,9 +1,6 @@
-import { spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { type Long, MongoClient } from "mongodb";
-import { machine } from "./machine.ts";
+import { startDevMongo } from "./dev-mongo-process.ts";
+import { cpuMs, machine } from "./machine.ts";
 import { printTable } from "./print-table.ts";
 import { ReplyCounter } from "./reply-counter.ts";
 
@@ -20,12 +17,10 @@ const ROUNDS = 3;
 
 async function main(): Promise<void> {
   const rows = Number(process.env["EMCACHE_BENCH_ROWS"] ?? 200_000);
-  const root = join(import.meta.dirname, "..");
   // The whole history is read again in each round.
-  const program = [join(root, "packages/dev-mongo/src/main.ts"), "--oplog-mib-max", "2048"];
-  const server = spawn(process.execPath, program, { stdio: ["ignore", "pipe", "inherit"] });
+  const server = await startDevMongo(2_048);
   try {
-    const { uri } = JSON.parse(await firstLine(server.stdout)) as { uri: string };
+    const { uri } = server;
     const client = await MongoClient.connect(uri);
     const token = await openToken(client);
     const insertS = await timed(() => insertRows(client, rows));
@@ -58,22 +53,8 @@ async function main(): Promise<void> {
       },
     ]);
   } finally {
-    server.kill();
+    server.stop();
   }
-}
-
-async function firstLine(stream: NodeJS.ReadableStream): Promise<string> {
-  for await (const line of createInterface({ input: stream })) return line;
-  throw new Error("the server ended while starting");
-}
-
-/** CPU time that a process has used, user and system, in ms: what it needs is seen also on a busy machine. */
-function cpuMs(pid: number | undefined): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
-    .replace(/^.*\) /s, "")
-    .split(" ");
-  // Fields 14 and 15 of proc(5), in ticks of 10 ms.
-  return (Number(fields[11]) + Number(fields[12])) * 10;
 }
 
 async function timed(work: () => Promise<void>): Promise<number> {

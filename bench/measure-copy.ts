@@ -1,6 +1,7 @@
 import { eventually } from "../test/support/eventually.ts";
 import type { TestSystem } from "../test/support/test-system.ts";
 import { Workload, workloadEntity } from "../test/support/workload.ts";
+import { cpuMs, cpuText } from "./machine.ts";
 import { type Measurement, median, perSecond, rateText } from "./print-table.ts";
 
 const DEADLINE_MS = 600_000;
@@ -18,11 +19,14 @@ export async function measureCopy(
   const entity = workloadEntity("copied", "copied");
   const copyRates: number[] = [];
   const readRates: number[] = [];
+  const cpuUsedMs: number[] = [];
   for (let round = 0; round < rounds; round += 1) {
     readRates.push(await readToNothing(system));
+    const cpuBefore = cpuMs(system.emcache.process.pid);
     const begin = performance.now();
     await system.api.createEntity(entity);
     await system.api.waitUntilLive(entity.name, DEADLINE_MS);
+    cpuUsedMs.push(cpuMs(system.emcache.process.pid) - cpuBefore);
     copyRates.push(perSecond(rows, performance.now() - begin));
     await system.api.call("DELETE", `/api/entities/${entity.name}`);
     await eventually(
@@ -39,7 +43,7 @@ export async function measureCopy(
   return [
     {
       what: `copy of ${rows.toLocaleString("en-US")} documents of 350 bytes`,
-      value: rateText(median(copyRates)),
+      value: `${rateText(median(copyRates))}; ${cpuText(median(cpuUsedMs), rows)}`,
       beside:
         `the driver reading them to nothing: ${rateText(median(readRates))}; ` +
         `ratio ${median(ratios).toFixed(2)} (${ratios.map((ratio) => ratio.toFixed(2)).join(", ")}; aim 0.7)`,

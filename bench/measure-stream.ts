@@ -3,6 +3,7 @@ import { eventually } from "../test/support/eventually.ts";
 import { openCache, readMetadata } from "../test/support/oracle.ts";
 import type { TestSystem } from "../test/support/test-system.ts";
 import { Workload, workloadEntity } from "../test/support/workload.ts";
+import { cpuMs, cpuText } from "./machine.ts";
 import { type Measurement, perSecond, rateText } from "./print-table.ts";
 
 const DEADLINE_MS = 600_000;
@@ -37,17 +38,21 @@ export async function measureStream(system: TestSystem, changes: number): Promis
   const first = await eventually(
     () => {
       const position = positionOf(system);
-      return position - positionBefore > changes * WARM_UP_SHARE ? { position, atMs: performance.now() } : null;
+      return position - positionBefore > changes * WARM_UP_SHARE
+        ? { position, atMs: performance.now(), cpuMs: cpuMs(system.emcache.process.pid) }
+        : null;
     },
     DEADLINE_MS,
     "the first tenth of the backlog is in SQLite",
   );
   await system.waitForRow(entity.name, "end", DEADLINE_MS);
-  const rate = perSecond(positionOf(system) - first.position, performance.now() - first.atMs);
+  const applied = positionOf(system) - first.position;
+  const rate = perSecond(applied, performance.now() - first.atMs);
+  const cpuUsedMs = cpuMs(system.emcache.process.pid) - first.cpuMs;
   return [
     {
       what: `stream, a backlog of ${changes.toLocaleString("en-US")} changes`,
-      value: rateText(rate),
+      value: `${rateText(rate)}; ${cpuText(cpuUsedMs, applied)}`,
       beside:
         `a change stream of the driver over it, to nothing: ${rateText(sourceRate)}, ratio ${(rate / sourceRate).toFixed(2)}; ` +
         `the source took the writes at ${rateText(writeRate)}`,
