@@ -1,4 +1,5 @@
 import { EmcacheError } from "@emcache/protocol";
+import type { Clock } from "../runtime/clock.ts";
 import { retryForever } from "../runtime/retry.ts";
 import type { CaptureBatch, CaptureLog, CopyCheckpoint, StreamCheckpoint } from "./capture-log.ts";
 import type { LogRow, Reject } from "./log-row.ts";
@@ -17,6 +18,7 @@ export interface AppendUnit {
 
 export interface AppendQueueOptions {
   readonly log: CaptureLog;
+  readonly clock: Clock;
   /** Told of each failure that is retried. */
   readonly onError: (error: unknown, attempt: number, delayMs: number) => void;
 }
@@ -66,6 +68,7 @@ export class AppendQueue {
         const batch = joinUnits(units);
         await retryForever((attempt) => this.#options.log.append(batch, attempt), {
           signal,
+          clock: this.#options.clock,
           onError: this.#options.onError,
           delayMsMin: RETRY_DELAY_MS_MIN,
           delayMsMax: RETRY_DELAY_MS_MAX,

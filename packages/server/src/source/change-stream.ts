@@ -1,8 +1,8 @@
 import { BSON, type Document } from "mongodb";
 import type { CursorReply } from "./cursor-reply.ts";
 import { asRefusedToken } from "./mongo-error.ts";
-import type { MongoSource } from "./mongo-source.ts";
 import { RawCursor } from "./raw-cursor.ts";
+import type { SourceConnection } from "./source-connection.ts";
 
 /** Where a change stream begins. */
 export type StreamStart =
@@ -41,7 +41,7 @@ export class ChangeStream {
    * @throws source_history_lost where the start is no longer in the server's oplog, source_unavailable, …
    */
   static async open(
-    source: MongoSource,
+    source: SourceConnection,
     collections: ReadonlySet<string>,
     start: StreamStart,
     signal: AbortSignal,
@@ -75,7 +75,7 @@ export class ChangeStream {
   }
 }
 
-function pipelineOf(source: MongoSource, collections: ReadonlySet<string>, start: StreamStart): Document[] {
+function pipelineOf(source: SourceConnection, collections: ReadonlySet<string>, start: StreamStart): Document[] {
   const names = [...collections];
   const position = start.kind === "now" ? {} : { [start.kind]: BSON.deserialize(start.token) };
   return [

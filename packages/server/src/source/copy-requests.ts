@@ -1,5 +1,5 @@
+import type { Clock } from "../runtime/clock.ts";
 import { isAbort } from "../runtime/error-message.ts";
-import { sleep } from "../runtime/sleep.ts";
 
 /** How often requests are looked for: a cache that asks has waited for longer already. */
 const POLL_INTERVAL_MS = 1_000;
@@ -16,7 +16,7 @@ export interface CopyRequestList {
 export async function followCopyRequests(
   requests: CopyRequestList,
   begin: (version: number) => void,
-  signal: AbortSignal,
+  { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
 ): Promise<void> {
   let begun: ReadonlySet<number> = new Set();
   try {
@@ -25,7 +25,7 @@ export async function followCopyRequests(
       const listed = await requests.list(signal).catch(() => [...begun]);
       for (const version of listed) if (!begun.has(version)) begin(version);
       begun = new Set(listed);
-      await sleep(POLL_INTERVAL_MS, signal);
+      await clock.sleep(POLL_INTERVAL_MS, signal);
     }
   } catch (error) {
     if (!isAbort(error) && !signal.aborted) throw error;

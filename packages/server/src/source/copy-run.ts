@@ -1,17 +1,17 @@
 import { BSON, type Document } from "mongodb";
 import { EmcacheError } from "@emcache/protocol";
 import type { ByteBudget } from "../runtime/byte-budget.ts";
-import { systemClock } from "../runtime/clock.ts";
+import type { Clock } from "../runtime/clock.ts";
 import { retryForever } from "../runtime/retry.ts";
 import type { AppendQueue } from "./append-queue.ts";
 import type { CopyCheckpoint } from "./capture-log.ts";
 import { timestampOf } from "./cluster-time.ts";
 import type { CursorReply } from "./cursor-reply.ts";
 import type { Target } from "./entity-routing.ts";
-import type { MongoSource } from "./mongo-source.ts";
 import { RawCursor } from "./raw-cursor.ts";
 import { findElement, idKeyOf, singleElementDocument } from "./raw-document.ts";
 import { RowBuilder, syncRow } from "./row-builder.ts";
+import type { SourceConnection } from "./source-connection.ts";
 import type { Horizon, StreamProgress } from "./stream-progress.ts";
 
 /** Documents a chunk: large enough that the round trip is a small part of its time, small enough to pass its `H` soon. */
@@ -30,7 +30,7 @@ const RETRY_DELAY_MS_MIN = 200;
 const RETRY_DELAY_MS_MAX = 10_000;
 
 export interface CopyRunOptions {
-  readonly source: MongoSource;
+  readonly source: SourceConnection;
   readonly target: Target;
   readonly checkpoint: CopyCheckpoint;
   readonly progress: StreamProgress;
@@ -38,6 +38,7 @@ export interface CopyRunOptions {
   readonly budget: ByteBudget;
   /** Documents a second at most; 0 for no limit. */
   readonly rowsPerSMax: number;
+  readonly clock: Clock;
   readonly onError: (error: unknown, attempt: number, delayMs: number) => void;
 }
 
@@ -105,6 +106,7 @@ export class CopyRun {
       for (let isWhole = false; !isWhole;) {
         isWhole = await retryForever((attempt) => this.#readOn(attempt), {
           signal,
+          clock: this.#options.clock,
           onError: this.#options.onError,
           delayMsMin: RETRY_DELAY_MS_MIN,
           delayMsMax: RETRY_DELAY_MS_MAX,
@@ -131,7 +133,7 @@ export class CopyRun {
       const rowCountEstimate = await source.estimatedCount(target.collection, signal);
       this.#checkpoint = { ...this.#checkpoint, rowCountEstimate };
     }
-    const startedAtMs = systemClock.monotonicMs();
+    const startedAtMs = this.#options.clock.monotonicMs();
     const startedAtRows = this.#checkpoint.rowCount;
     let rowCount = startedAtRows;
     const { cursor, first } = await RawCursor.open(source, target.collection, this.#findCommand(), signal);
@@ -220,10 +222,10 @@ export class CopyRun {
   }
 
   async #pace(rowCount: number, startedAtMs: number, signal: AbortSignal): Promise<void> {
-    const { rowsPerSMax } = this.#options;
+    const { rowsPerSMax, clock } = this.#options;
     if (rowsPerSMax === 0) return;
-    const aheadMs = (rowCount / rowsPerSMax) * 1000 - (systemClock.monotonicMs() - startedAtMs);
-    if (aheadMs > 0) await systemClock.sleep(aheadMs, signal);
+    const aheadMs = (rowCount / rowsPerSMax) * 1000 - (clock.monotonicMs() - startedAtMs);
+    if (aheadMs > 0) await clock.sleep(aheadMs, signal);
   }
 }
 

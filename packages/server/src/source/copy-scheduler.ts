@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { ByteBudget } from "../runtime/byte-budget.ts";
+import type { Clock } from "../runtime/clock.ts";
 import { isAbort, messageOf } from "../runtime/error-message.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { AppendQueue } from "./append-queue.ts";
@@ -7,8 +8,8 @@ import type { CopyCheckpoint, StreamCheckpoint } from "./capture-log.ts";
 import { CopyRun } from "./copy-run.ts";
 import type { EntityRouting, Target } from "./entity-routing.ts";
 import type { LogRow } from "./log-row.ts";
-import type { MongoSource } from "./mongo-source.ts";
 import { syncRow } from "./row-builder.ts";
+import type { SourceConnection } from "./source-connection.ts";
 import type { StreamProgress } from "./stream-progress.ts";
 
 /** How gently copies read. */
@@ -20,13 +21,14 @@ export interface CopySettings {
 }
 
 export interface CopySchedulerOptions {
-  readonly source: MongoSource;
+  readonly source: SourceConnection;
   readonly routing: EntityRouting;
   readonly progress: StreamProgress;
   readonly queue: AppendQueue;
   readonly budget: ByteBudget;
   readonly settings: CopySettings;
   readonly logger: Logger;
+  readonly clock: Clock;
   /** A copy failed for good: the run of the source ends with this error. */
   readonly onFailure: (error: unknown) => void;
 }
@@ -129,7 +131,7 @@ export class CopyScheduler {
   }
 
   #start(target: Target, signal: AbortSignal): void {
-    const { source, progress, queue, budget, settings, logger } = this.#options;
+    const { source, progress, queue, budget, settings, logger, clock } = this.#options;
     const { version } = target;
     const abort = new AbortController();
     const context = { entity: target.entityName, version, copyId: this.#checkpointOf(version).copyId };
@@ -142,6 +144,7 @@ export class CopyScheduler {
       queue,
       budget,
       rowsPerSMax: settings.rowsPerSMax,
+      clock,
       onError: (error, attempt, delayMs) =>
         logger.warn(
           { event: "copy_retry", ...context, attempt, delayMs, reason: messageOf(error) },

@@ -1,9 +1,9 @@
 import { BSON } from "mongodb";
 import { type ClusterTime, laterOf, timestampOf } from "./cluster-time.ts";
 import type { CursorReply } from "./cursor-reply.ts";
-import type { MongoSource } from "./mongo-source.ts";
 import { RawCursor } from "./raw-cursor.ts";
 import { idKeyOf } from "./raw-document.ts";
+import type { SourceConnection } from "./source-connection.ts";
 
 /** What a look-up found. */
 export interface LookedUp {
@@ -20,7 +20,7 @@ export interface LookedUp {
  * The ids keep their exact BSON types on the way into the filter, so 1 and 1.0 and documents in key order stay so.
  */
 export async function lookUpDocuments(
-  source: MongoSource,
+  source: SourceConnection,
   collection: string,
   documentKeys: readonly Buffer[],
   options: { readonly after: ClusterTime | null; readonly bytesMax: number; readonly signal: AbortSignal },

@@ -7,8 +7,8 @@ import type { CopyScheduler } from "./copy-scheduler.ts";
 import { lookUpDocuments } from "./document-lookup.ts";
 import type { EntityRouting } from "./entity-routing.ts";
 import type { LookupHorizons } from "./lookup-horizons.ts";
-import type { MongoSource } from "./mongo-source.ts";
 import { RowBuilder } from "./row-builder.ts";
+import type { SourceConnection } from "./source-connection.ts";
 import type { StreamProgress } from "./stream-progress.ts";
 
 /** Documents that one look-up asks for at most; fewer where they turn out to be large. */
@@ -27,7 +27,7 @@ const LOOKUP_PAGE_BYTES_MAX = 8 * 1024 * 1024;
 const LOOKUP_PAGES_MAX = 4;
 
 export interface EventProcessorOptions {
-  readonly source: MongoSource;
+  readonly source: SourceConnection;
   readonly routing: EntityRouting;
   readonly copies: CopyScheduler;
   readonly progress: StreamProgress;

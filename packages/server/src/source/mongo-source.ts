@@ -1,7 +1,8 @@
-import { type ClientSession, type Db, type Document, MongoClient, ReadPreference } from "mongodb";
+import { type ClientSession, type Db, type Document, type Long, MongoClient, ReadPreference } from "mongodb";
 import { EmcacheError } from "@emcache/protocol";
 import { untilAborted } from "../runtime/until-aborted.ts";
 import { classifyMongoError } from "./mongo-error.ts";
+import type { SourceConnection, SourceSession } from "./source-connection.ts";
 
 /** Where a source is. */
 export interface MongoSourceOptions {
@@ -36,6 +37,9 @@ const SOCKET_TIMEOUT_MS = 120_000;
 /** A healthy server is left within milliseconds; what is given up ends with the process or by the server's own limits. */
 const CLOSE_TIMEOUT_MS = 2_000;
 
+/** Closing a cursor is a courtesy to the server, which ends idle ones by itself after ten minutes. */
+const KILL_CURSOR_TIMEOUT_MS = 1_000;
+
 /** A first answer is wanted quickly, so that `/health` says what is wrong; the caller retries. */
 const SERVER_SELECTION_TIMEOUT_MS = 5_000;
 
@@ -43,7 +47,7 @@ const SERVER_SELECTION_TIMEOUT_MS = 5_000;
  * A connection to one source: raw commands on its database, always to the member that can serve a change stream with
  * majority reads, the primary or one mongos. Throws only errors of the catalogue.
  */
-export class MongoSource {
+export class MongoSource implements SourceConnection {
   readonly sourceName: string;
   readonly databaseName: string;
   /** Whether mongos answers: an empty batch there says nothing about the other shards. */
@@ -104,13 +108,23 @@ export class MongoSource {
     }
   }
 
-  /** A session for a cursor: its getMores must carry the session of the command that opened it. */
-  startSession(): ClientSession {
-    return this.#client.startSession({ causalConsistency: false });
+  startSession(): SourceSession {
+    const session = this.#client.startSession({ causalConsistency: false });
+    const run = (command: Document, signal: AbortSignal): Promise<Record<string, unknown>> =>
+      this.#rawCommand(command, session, signal);
+    return {
+      run,
+      killCursor: async (collection: string, cursorId: Long): Promise<void> => {
+        const command = { killCursors: collection, cursors: [cursorId] };
+        await run(command, AbortSignal.timeout(KILL_CURSOR_TIMEOUT_MS)).catch(() => "the server ends it by itself");
+      },
+      end: async (): Promise<void> => {
+        await session.endSession().catch(() => "the session ends by itself");
+      },
+    };
   }
 
-  /** Runs a cursor command; the reply's documents stay BSON. The promise rejects at once when `signal` aborts. */
-  async rawCommand(command: Document, session: ClientSession, signal: AbortSignal): Promise<Record<string, unknown>> {
+  async #rawCommand(command: Document, session: ClientSession, signal: AbortSignal): Promise<Record<string, unknown>> {
     signal.throwIfAborted();
     try {
       return await untilAborted(this.#database.command(command, { session, raw: true }), signal);
@@ -120,7 +134,6 @@ export class MongoSource {
     }
   }
 
-  /** Names of the database's collections; none where it does not exist. */
   async collectionNames(signal: AbortSignal): Promise<string[]> {
     try {
       const collections = await untilAborted(this.#database.listCollections({}, { nameOnly: true }).toArray(), signal);
@@ -131,7 +144,6 @@ export class MongoSource {
     }
   }
 
-  /** How many documents the collection has, by its metadata; 0 where there is none. */
   async estimatedCount(collection: string, signal: AbortSignal): Promise<number> {
     try {
       return await untilAborted(this.#database.collection(collection).estimatedDocumentCount(), signal);
@@ -141,7 +153,6 @@ export class MongoSource {
     }
   }
 
-  /** Ends every connection; commands under way fail. */
   async close(): Promise<void> {
     // The driver says goodbye to the server first, and a frozen one does not answer.
     await untilAborted(this.#client.close(true), AbortSignal.timeout(CLOSE_TIMEOUT_MS)).catch(() => "given up");

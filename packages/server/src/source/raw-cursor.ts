@@ -1,7 +1,7 @@
 import { Long } from "mongodb";
-import type { ClientSession, Document } from "mongodb";
+import type { Document } from "mongodb";
 import { type CursorReply, parseCursorReply } from "./cursor-reply.ts";
-import type { MongoSource } from "./mongo-source.ts";
+import type { SourceConnection, SourceSession } from "./source-connection.ts";
 
 /** A reply is asked for as many documents as make about this much: the server would fill it up to 16 MiB. */
 const REPLY_BYTES_WANTED = 2 * 1024 * 1024;
@@ -9,24 +9,19 @@ const REPLY_BYTES_WANTED = 2 * 1024 * 1024;
 /** Before the size of documents is known: large ones fill 16 MiB at the worst, small ones are many soon. */
 const FIRST_BATCH_SIZE = 200;
 
-/** Closing is a courtesy to the server, which ends idle cursors by itself after ten minutes. */
-const CLOSE_TIMEOUT_MS = 1_000;
-
 /**
  * A cursor driven by our own commands, because the driver's cursors decode documents or, for change streams, refuse
  * `raw: true`; this one hands out whole replies with `operationTime` and `postBatchResumeToken`. Its getMores carry
  * the session of the opening command, which servers require.
  */
 export class RawCursor {
-  readonly #source: MongoSource;
-  readonly #session: ClientSession;
+  readonly #session: SourceSession;
   readonly #collection: string;
   #cursorId = Long.ZERO;
   /** Size of a document in the last reply that had any. */
   #documentBytes = REPLY_BYTES_WANTED / FIRST_BATCH_SIZE;
 
-  private constructor(source: MongoSource, session: ClientSession, collection: string) {
-    this.#source = source;
+  private constructor(session: SourceSession, collection: string) {
     this.#session = session;
     this.#collection = collection;
   }
@@ -36,18 +31,18 @@ export class RawCursor {
    * getMores name: the collection, or `$cmd.aggregate` for an aggregation on the database.
    */
   static async open(
-    source: MongoSource,
+    source: SourceConnection,
     collection: string,
     command: Document,
     signal: AbortSignal,
   ): Promise<{ cursor: RawCursor; first: CursorReply }> {
-    const cursor = new RawCursor(source, source.startSession(), collection);
+    const cursor = new RawCursor(source.startSession(), collection);
     try {
-      const first = parseCursorReply(await source.rawCommand(command, cursor.#session, signal));
+      const first = parseCursorReply(await cursor.#session.run(command, signal));
       cursor.#take(first);
       return { cursor, first };
     } catch (error) {
-      await cursor.#session.endSession();
+      await cursor.#session.end();
       throw error;
     }
   }
@@ -65,7 +60,7 @@ export class RawCursor {
     const wanted = Math.ceil(REPLY_BYTES_WANTED / Math.max(1, this.#documentBytes));
     const batchSize = Math.min(documentsMax, Math.max(1, wanted));
     const command = { getMore: this.#cursorId, collection: this.#collection, batchSize, ...options };
-    const reply = parseCursorReply(await this.#source.rawCommand(command, this.#session, signal));
+    const reply = parseCursorReply(await this.#session.run(command, signal));
     this.#take(reply);
     return reply;
   }
@@ -78,12 +73,10 @@ export class RawCursor {
   /** Ends it here and, within a second, on the server; never throws. */
   async close(): Promise<void> {
     if (!this.isExhausted) {
-      const command = { killCursors: this.#collection, cursors: [this.#cursorId] };
+      const cursorId = this.#cursorId;
       this.#cursorId = Long.ZERO;
-      await this.#source
-        .rawCommand(command, this.#session, AbortSignal.timeout(CLOSE_TIMEOUT_MS))
-        .catch(() => "the server ends it by itself");
+      await this.#session.killCursor(this.#collection, cursorId);
     }
-    await this.#session.endSession().catch(() => "the session ends by itself");
+    await this.#session.end();
   }
 }

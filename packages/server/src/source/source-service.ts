@@ -14,6 +14,7 @@ import { type CopyRequestList, followCopyRequests } from "./copy-requests.ts";
 import { CopyScheduler, type CopySettings } from "./copy-scheduler.ts";
 import { EntityRouting } from "./entity-routing.ts";
 import { MongoSource, type MongoSourceOptions } from "./mongo-source.ts";
+import type { SourceConnection } from "./source-connection.ts";
 import { StreamCapture } from "./stream-capture.ts";
 import { StreamProgress } from "./stream-progress.ts";
 
@@ -43,6 +44,8 @@ export interface SourceServiceOptions {
   readonly health: ComponentHealth;
   readonly logger: Logger;
   readonly clock?: Clock;
+  /** How the source is connected to. Default: `MongoSource.connect`. */
+  readonly connect?: (options: MongoSourceOptions, signal: AbortSignal) => Promise<SourceConnection>;
 }
 
 /** How the capture of a source is, for the API. */
@@ -92,6 +95,7 @@ export class SourceService implements Service {
       for (;;) {
         await retryForever((attempt) => this.#takeTurn(attempt), {
           signal,
+          clock: this.#options.clock ?? systemClock,
           delayMsMin: RETRY_DELAY_MS_MIN,
           delayMsMax: RETRY_DELAY_MS_MAX,
           onError: (error, attempt, delayMs) => {
@@ -109,7 +113,8 @@ export class SourceService implements Service {
   async #takeTurn(signal: AbortSignal): Promise<void> {
     const turn = await this.#options.takeTurn(signal);
     try {
-      const source = await MongoSource.connect(this.#options.mongo, signal);
+      const connect = this.#options.connect ?? ((options, until) => MongoSource.connect(options, until));
+      const source = await connect(this.#options.mongo, signal);
       try {
         await this.#captureWith(source, turn, signal);
       } finally {
@@ -121,8 +126,9 @@ export class SourceService implements Service {
   }
 
   /** Captures until the turn is lost, the process stops or a part fails; the other parts are stopped then. */
-  async #captureWith(source: MongoSource, turn: CaptureTurn, outer: AbortSignal): Promise<void> {
+  async #captureWith(source: SourceConnection, turn: CaptureTurn, outer: AbortSignal): Promise<void> {
     const { entities, copyRequests, budget, copySettings, health, logger } = this.#options;
+    const clock = this.#options.clock ?? systemClock;
     const part = new AbortController();
     const signal = AbortSignal.any([outer, turn.lost, part.signal]);
     const start = await turn.log.load(signal);
@@ -130,6 +136,7 @@ export class SourceService implements Service {
     const routing = new EntityRouting();
     const queue = new AppendQueue({
       log: turn.log,
+      clock,
       onError: (error, attempt, delayMs) =>
         logger.warn(
           { event: "append_retry", source: source.sourceName, attempt, delayMs, reason: messageOf(error) },
@@ -149,6 +156,7 @@ export class SourceService implements Service {
       budget,
       settings: copySettings,
       logger,
+      clock,
       onFailure: fail,
     });
     copies.load(start.copies);
@@ -161,7 +169,6 @@ export class SourceService implements Service {
       // Without a checkpoint the first opening begins every copy together with it.
       if (stream.hasHistory) copies.reconcile();
     };
-    const clock = this.#options.clock ?? systemClock;
     const stream = new StreamCapture({
       source,
       checkpoint: start.checkpoint,
@@ -180,7 +187,7 @@ export class SourceService implements Service {
       const begin = (version: number): void => {
         if (stream.hasHistory) copies.begin(version);
       };
-      const requests = followCopyRequests(copyRequests, begin, signal);
+      const requests = followCopyRequests(copyRequests, begin, { clock, signal });
       await Promise.all([queue.run(signal), stream.run(signal), requests].map((running) => running.catch(fail)));
     } finally {
       unsubscribe();

@@ -22,7 +22,7 @@ import type { CursorReply } from "./cursor-reply.ts";
 import type { EntityRouting } from "./entity-routing.ts";
 import { checkpointOf, EventProcessor } from "./event-processor.ts";
 import { LookupHorizons } from "./lookup-horizons.ts";
-import type { MongoSource } from "./mongo-source.ts";
+import type { SourceConnection } from "./source-connection.ts";
 import { SplitEventAssembler } from "./split-event.ts";
 import type { StreamProgress } from "./stream-progress.ts";
 import { tokenTimeOf } from "./token-time.ts";
@@ -61,7 +61,7 @@ const RETRY_DELAY_MS_MIN = 100;
 const RETRY_DELAY_MS_MAX = 10_000;
 
 export interface StreamCaptureOptions {
-  readonly source: MongoSource;
+  readonly source: SourceConnection;
   readonly checkpoint: StreamCheckpoint | null;
   readonly routing: EntityRouting;
   readonly copies: CopyScheduler;
@@ -116,10 +116,11 @@ export class StreamCapture {
 
   /** Follows the stream until `signal` aborts. Throws only what no retry mends. */
   async run(signal: AbortSignal): Promise<void> {
-    const { health, logger, source } = this.#options;
+    const { health, logger, source, clock } = this.#options;
     for (;;) {
       await retryForever((attempt) => this.#follow(attempt), {
         signal,
+        clock,
         delayMsMin: RETRY_DELAY_MS_MIN,
         delayMsMax: RETRY_DELAY_MS_MAX,
         isRetryable: (error) => error instanceof EmcacheError && error.retryable,
