@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { type Db, MongoClient } from "mongodb";
+import { DevMongoProcess, type DevMongoProcessOptions } from "./dev-mongo-process.ts";
 import { type SecantusOptions, SecantusServer } from "./secantus.ts";
 
 /** A MongoDB database of its own for one test file. */
@@ -29,6 +30,19 @@ export async function startKillableMongo(
 ): Promise<TestMongo & { readonly server: SecantusServer }> {
   const server = await SecantusServer.start(options);
   return { ...(await connectTestMongo(server.uri, server)), server };
+}
+
+/** A database on a development server of its own, which can be made to go wrong. */
+export async function startDevMongo(
+  options: DevMongoProcessOptions,
+): Promise<TestMongo & { readonly development: DevMongoProcess }> {
+  const development = await DevMongoProcess.start(options);
+  const mongo = await connectTestMongo(development.uri, null);
+  const stop = async (): Promise<void> => {
+    await mongo.client.close();
+    await development.stop();
+  };
+  return { ...mongo, development, stop };
 }
 
 async function connectTestMongo(uri: string, server: SecantusServer | null): Promise<TestMongo> {

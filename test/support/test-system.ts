@@ -32,17 +32,18 @@ export class TestSystem<Mongo extends TestMongo = TestMongo> {
   }
 
   static async start(options: TestSystemOptions): Promise<TestSystem> {
-    return TestSystem.#startOn(options, await startTestMongo({ syncOnCommit: false, ...options }));
+    return TestSystem.startOn(options, await startTestMongo({ syncOnCommit: false, ...options }));
   }
 
   /** On a source that can be killed, whatever `EMCACHE_TEST_MONGO_URI` says. */
   static async startKillable(
     options: TestSystemOptions,
   ): Promise<TestSystem<TestMongo & { readonly server: SecantusServer }>> {
-    return TestSystem.#startOn(options, await startKillableMongo({ syncOnCommit: false, ...options }));
+    return TestSystem.startOn(options, await startKillableMongo({ syncOnCommit: false, ...options }));
   }
 
-  static async #startOn<Mongo extends TestMongo>(
+  /** On a source that was started already; `dispose` ends it. */
+  static async startOn<Mongo extends TestMongo>(
     { folder, settings }: TestSystemOptions,
     mongo: Mongo,
   ): Promise<TestSystem<Mongo>> {

@@ -18,6 +18,8 @@ export interface DevMongoOptions {
   readonly noopIntervalMs?: number;
   /** A change event larger than this is split, or an error. Default 16 MiB, as MongoDB's. */
   readonly eventBytesMax?: number;
+  /** Poses as an older server: below 21 (MongoDB 7.0) it refuses to split events. Default 25, MongoDB 8.0's. */
+  readonly wireVersion?: number;
   /** Two or more: poses as so many mongos of a sharded cluster. Default: one primary of a replica set. */
   readonly mongosCount?: number;
   readonly logger?: DevMongoLogger;
@@ -28,6 +30,7 @@ const OPLOG_ENTRIES_MAX = 1_000_000;
 const NOOP_INTERVAL_MS = 1_000;
 /** MongoDB's limit of a document inside the server: 16 MiB and 16 KiB. */
 const EVENT_BYTES_MAX = 16 * 1024 * 1024 + 16 * 1024;
+const WIRE_VERSION = 25;
 
 /**
  * A server for development, demos and tests that speaks MongoDB's wire protocol, with change streams, in memory only.
@@ -56,6 +59,7 @@ export class DevMongo {
       },
       topology,
       eventBytesMax: options.eventBytesMax ?? EVENT_BYTES_MAX,
+      wireVersion: options.wireVersion ?? WIRE_VERSION,
       logger,
     });
     const host = options.host ?? "127.0.0.1";

@@ -31,6 +31,8 @@ export class ServerState implements FaultTarget {
   readonly processId = new ObjectId();
   /** An event larger than this is split, or an error. */
   readonly eventBytesMax: number;
+  /** The newest wire version that it says it speaks, and whose features it has. */
+  readonly wireVersion: number;
   /** `host:port` of each listener. */
   hosts: readonly string[] = [];
   /** Changes with each change of the topology, so that waiting `hello`s are answered. */
@@ -47,11 +49,13 @@ export class ServerState implements FaultTarget {
     readonly limits: OplogLimits;
     readonly topology: Topology;
     readonly eventBytesMax: number;
+    readonly wireVersion: number;
     readonly logger: DevMongoLogger;
   }) {
     this.store = new Store(options.limits);
     this.topology = options.topology;
     this.eventBytesMax = options.eventBytesMax;
+    this.wireVersion = options.wireVersion;
     this.logger = options.logger;
     this.faults = new FaultInjector(this);
   }

@@ -34,9 +34,15 @@ const ALLOWED: ReadonlySet<string> = new Set([
   "$unset",
 ]);
 
-/** @throws CommandError 20 for a stage that is not allowed, 7182802 for a split that isn't last */
-export function compileStreamPipeline(stages: readonly BsonDocument[]): StreamPipeline {
+/** MongoDB 7.0, the first release line all of whose servers have `$changeStreamSplitLargeEvent`. */
+const WIRE_VERSION_SPLIT = 21;
+
+/** @throws CommandError 20 for a stage that is not allowed, 40324 for one unknown then, 7182802 for a split not last */
+export function compileStreamPipeline(stages: readonly BsonDocument[], wireVersion: number): StreamPipeline {
   const isSplitting = stages.some((stage) => "$changeStreamSplitLargeEvent" in stage);
+  if (isSplitting && wireVersion < WIRE_VERSION_SPLIT) {
+    throw new CommandError(40324, "Unrecognized pipeline stage name: '$changeStreamSplitLargeEvent'");
+  }
   if (isSplitting && !("$changeStreamSplitLargeEvent" in (stages.at(-1) ?? {}))) {
     throw new CommandError(7182802, "$changeStreamSplitLargeEvent must be the last stage in the pipeline");
   }

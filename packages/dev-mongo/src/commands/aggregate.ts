@@ -66,7 +66,7 @@ async function openStream(
     : collection === null
       ? { kind: "database", database }
       : { kind: "collection", database, collection };
-  const stream = { namespace, scope, options, pipeline: compileStreamPipeline(pipeline.slice(1)) };
+  const stream = { namespace, scope, options, pipeline: compileStreamPipeline(pipeline.slice(1), server.wireVersion) };
   const environment = {
     store: server.store,
     visibleEnd: () => server.visibleEnd(),

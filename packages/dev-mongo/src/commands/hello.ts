@@ -4,8 +4,6 @@ import type { ServerState } from "../server-state.ts";
 import { offeredCompressors } from "../wire/compression.ts";
 import { type CommandContext, type CommandDefinition, type Reply, numberArgument } from "./command.ts";
 
-/** MongoDB 8.0's (wire version 25). */
-const WIRE_VERSION_MAX = 25;
 const VERSION = "8.0.0";
 
 /** Makes an ObjectId that grows with each election, as `electionId` does. */
@@ -73,7 +71,7 @@ function description({ server, name, body, listener }: CommandContext): BsonDocu
     logicalSessionTimeoutMinutes: 30,
     connectionId: 1,
     minWireVersion: 0,
-    maxWireVersion: WIRE_VERSION_MAX,
+    maxWireVersion: server.wireVersion,
     readOnly: false,
     compression: offeredCompressors(body["compression"]),
   };
