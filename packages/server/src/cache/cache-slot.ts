@@ -175,7 +175,7 @@ export class CacheSlot {
   countRows(): void {
     if (this.#file === null) return;
     try {
-      this.#rows.count(this.#file, this.#context.nowMs());
+      this.#rows.count(this.#file, this.#context.nowMs);
     } catch (error) {
       this.fail(error);
     }

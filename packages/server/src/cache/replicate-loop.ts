@@ -1,4 +1,5 @@
 import { EmcacheError } from "@emcache/protocol";
+import { type Clock, systemClock } from "../runtime/clock.ts";
 import type { OplogPage, PageRow } from "../oplog/oplog-reader.ts";
 import { Backoff } from "./backoff.ts";
 import { CacheDirectory } from "./cache-directory.ts";
@@ -29,6 +30,7 @@ export interface ReplicateLoopOptions {
   readonly walBytesMax?: number;
   /** Batches of this process, to be taken before the log is read. */
   readonly handedPages?: HandedPages;
+  readonly clock?: Clock;
 }
 
 /**
@@ -42,7 +44,8 @@ export class ReplicateLoop {
   /** One page ahead for those that are together, one for those that lag. */
   readonly #together: PageFetcher;
   readonly #lagging: PageFetcher;
-  readonly #wakeUp = new WakeUp();
+  readonly #clock: Clock;
+  readonly #wakeUp: WakeUp;
   readonly #backoff = new Backoff();
   #records: readonly CacheRecord[] | null = null;
   #logId: string | null = null;
@@ -54,13 +57,15 @@ export class ReplicateLoop {
 
   constructor(options: ReplicateLoopOptions) {
     this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#wakeUp = new WakeUp(this.#clock);
     this.#directory = new CacheDirectory(options.baseDir);
     this.#set = new CacheSet({
       directory: this.#directory,
       log: options.log,
       report: options.report,
       walBytesMax: options.walBytesMax ?? WAL_BYTES_MAX,
-      nowMs: () => performance.now(),
+      nowMs: () => this.#clock.monotonicMs(),
     });
     this.#together = new PageFetcher(options.log);
     this.#lagging = new PageFetcher(options.log);
@@ -97,8 +102,8 @@ export class ReplicateLoop {
     try {
       const hasMore = await this.#turn(signal);
       this.#logIsBack();
-      this.#maintain(performance.now());
-      if (!hasMore || performance.now() - this.#toldAtMs > STATUS_INTERVAL_MS) this.#tell();
+      this.#maintain(this.#clock.monotonicMs());
+      if (!hasMore || this.#clock.monotonicMs() - this.#toldAtMs > STATUS_INTERVAL_MS) this.#tell();
       return hasMore;
     } catch (error) {
       if (signal.aborted) return false;
@@ -109,7 +114,7 @@ export class ReplicateLoop {
 
   /** Without reading the log: writes positions, looks after files. */
   #rest(): false {
-    this.#maintain(performance.now());
+    this.#maintain(this.#clock.monotonicMs());
     this.#tell();
     return false;
   }
@@ -117,12 +122,12 @@ export class ReplicateLoop {
   /** Whether the fallback poll is due, or the retry of something that failed. */
   #isReadDue(): boolean {
     if (this.#backoff.dueAtMs > 0) return true;
-    const isPollDue = performance.now() - this.#readAtMs >= this.#options.intervalMs;
+    const isPollDue = this.#clock.monotonicMs() - this.#readAtMs >= this.#options.intervalMs;
     return isPollDue || this.#set.slots().some((slot) => slot.isDue && (slot.isFailed || !slot.isOpen));
   }
 
   async #turn(signal: AbortSignal): Promise<boolean> {
-    this.#readAtMs = performance.now();
+    this.#readAtMs = this.#clock.monotonicMs();
     this.#logId ??= (await this.#options.log.head(signal)).logId;
     this.#takeRecords();
     await this.#openSlots(this.#logId, signal);
@@ -220,7 +225,7 @@ export class ReplicateLoop {
   }
 
   #logFailed(error: unknown): void {
-    this.#backoff.failed(performance.now());
+    this.#backoff.failed(this.#clock.monotonicMs());
     this.#together.reset();
     this.#lagging.reset();
     // What was a moment's absence shows in the health; a log that is broken concerns each cache.
@@ -236,14 +241,14 @@ export class ReplicateLoop {
   }
 
   #tell(): void {
-    this.#toldAtMs = performance.now();
+    this.#toldAtMs = this.#clock.monotonicMs();
     for (const slot of this.#set.slots()) slot.countRows();
     this.#options.report.statuses(this.#set.slots().map((slot) => slot.status(this.#head, this.#logError)));
   }
 
   /** How long to sleep where nobody wakes the loop. */
   #idleMs(): number {
-    const nowMs = performance.now();
+    const nowMs = this.#clock.monotonicMs();
     if (this.#backoff.dueAtMs > 0) return Math.max(1, this.#backoff.dueAtMs - nowMs);
     const dueAtMs = Math.min(...this.#set.slots().map((slot) => slot.dueAtMs));
     const pollAtMs = this.#readAtMs + this.#options.intervalMs;

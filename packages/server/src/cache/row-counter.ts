@@ -28,11 +28,11 @@ export class RowCounter {
   }
 
   /** @param nowMs monotonic */
-  count(file: CacheFile, nowMs: number): void {
-    if (!this.#isStale || nowMs < this.#dueAtMs) return;
-    const startedAtMs = performance.now();
+  count(file: CacheFile, nowMs: () => number): void {
+    const startedAtMs = nowMs();
+    if (!this.#isStale || startedAtMs < this.#dueAtMs) return;
     this.rows = file.rowCount();
     this.#isStale = false;
-    this.#dueAtMs = nowMs + Math.max(INTERVAL_MS_MIN, (performance.now() - startedAtMs) * COST_FACTOR);
+    this.#dueAtMs = startedAtMs + Math.max(INTERVAL_MS_MIN, (nowMs() - startedAtMs) * COST_FACTOR);
   }
 }

@@ -1,7 +1,14 @@
+import type { Clock } from "../runtime/clock.ts";
+
 /** Lets one sleeper be woken; a wake-up that comes while nobody sleeps is kept for the next sleep. Many are one. */
 export class WakeUp {
+  readonly #clock: Clock;
   #isPending = false;
   #resume: (() => void) | null = null;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   wake(): void {
     this.#isPending = true;
@@ -11,15 +18,13 @@ export class WakeUp {
   /** Waits until it is woken, until `ms` have passed, or until the signal aborts; whether it was woken. */
   async wait(ms: number, signal: AbortSignal): Promise<boolean> {
     if (!this.#isPending && !signal.aborted) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      const timer = setTimeout(resolve, ms);
-      const onAbort = (): void => resolve();
-      signal.addEventListener("abort", onAbort, { once: true });
-      this.#resume = resolve;
-      await promise;
+      const end = new AbortController();
+      const onEnd = (): void => end.abort();
+      signal.addEventListener("abort", onEnd, { once: true });
+      this.#resume = onEnd;
+      await this.#clock.sleep(ms, end.signal).catch(() => "woken or aborted");
       this.#resume = null;
-      clearTimeout(timer);
-      signal.removeEventListener("abort", onAbort);
+      signal.removeEventListener("abort", onEnd);
     }
     const wasWoken = this.#isPending;
     this.#isPending = false;
