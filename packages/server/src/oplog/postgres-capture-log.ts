@@ -1,18 +1,10 @@
-import { randomBytes } from "node:crypto";
 import { pipeline } from "node:stream/promises";
 import { Readable } from "node:stream";
 import { EmcacheError } from "@emcache/protocol";
 import type pg from "pg";
 import { from as copyFrom } from "pg-copy-streams";
-import type {
-  AppendedBatch,
-  CaptureBatch,
-  CaptureLog,
-  CaptureStart,
-  CopyCheckpoint,
-  StreamCheckpoint,
-} from "../source/capture-log.ts";
-import type { CommittedBatch } from "./committed-batch.ts";
+import type { CaptureBatch, CaptureStart, CopyCheckpoint, StreamCheckpoint } from "../source/capture-log.ts";
+import { ExactlyOnceLog, type ExactlyOnceLogOptions, type OpenAppend, type Sealed } from "./exactly-once-log.ts";
 import { COPY_ROWS, copyChunks, insertStatement, sealStatement, unsignedTime } from "./append-message.ts";
 import { isServerAnswer, sqlStateOf, toEmcacheError } from "./postgres-error.ts";
 import { fromStoredText } from "./stored-text.ts";
@@ -25,9 +17,6 @@ const LITERAL_LENGTH_MAX = 64 * 1024;
 /** Longest silence of the server in an append; then its connection is cut and the outcome looked up. */
 const APPEND_TIMEOUT_MS = 60_000;
 
-/** How often an append whose connection broke is sent again before the caller hears of it. */
-const ATTEMPTS_MAX = 3;
-
 /**
  * READ COMMITTED whatever the server's default: the seal must see what those before it in the lock's queue did.
  * A lock is held for microseconds; a wait of seconds means a stuck server, and is better tried again.
@@ -37,65 +26,28 @@ const BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '2
 /** A process that is frozen in mid-append holds no shared row; still its transaction ends, and with it its snapshot. */
 const COPY_BEGIN = `${BEGIN}; SET LOCAL idle_in_transaction_session_timeout = '15s'; SELECT nextval('emcache.batch_id') AS id`;
 
-export interface PostgresCaptureLogOptions {
+export interface PostgresCaptureLogOptions extends ExactlyOnceLogOptions {
   readonly pool: pg.Pool;
-  readonly sourceName: string;
-  readonly epoch: number;
-  /** Told of each append's last position, after its commit; and what it was, unless that was only found out later. */
-  readonly onCommit: (head: number, committed: CommittedBatch | null) => void;
-  /** Told when an append changed which version of an entity is live. */
-  readonly onRegistryChange: () => void;
-  /** Told when the log refused because another process has the lease. */
-  readonly onLeaseLost: () => void;
 }
 
-/** What the log said to an append. */
-interface Sealed {
-  readonly firstPosition: number;
-  /** Null where the append turned out to have been committed before. */
-  readonly place: { readonly previousTag: string; readonly logId: string } | null;
-}
-
-/** An append that was sent. */
-interface OpenAppend {
-  readonly batch: CaptureBatch;
-  readonly tag: string;
-  /** Whether it may have been committed: a connection broke, as opposed to a refusal. */
-  isUnknown: boolean;
-}
-
-/**
- * The oplog as the holder of a source's lease sees it.
- *
- * How an append happens exactly once: each has a number, one above the source's last one, and a random tag; both are
- * compared and stored by the transaction itself. An append that is sent again because nobody knows whether it was
- * committed either finds its own tag (then it was), or goes in and makes the number taken (then a first message that
- * arrives late is refused). So nothing depends on how long a message can be on its way.
- */
-export class PostgresCaptureLog implements CaptureLog {
-  readonly sourceName: string;
-  readonly epoch: number;
-  readonly #options: PostgresCaptureLogOptions;
-  /** Number of the last append that is known to be in the log; null before `load`. */
-  #number: number | null = null;
-  #open: OpenAppend | null = null;
-  #busy = false;
+/** The oplog in PostgreSQL as the holder of a source's lease sees it. */
+export class PostgresCaptureLog extends ExactlyOnceLog {
+  readonly #pool: pg.Pool;
 
   constructor(options: PostgresCaptureLogOptions) {
-    this.#options = options;
-    this.sourceName = options.sourceName;
-    this.epoch = options.epoch;
+    super(options);
+    this.#pool = options.pool;
   }
 
-  async load(signal: AbortSignal): Promise<CaptureStart> {
-    return withClient(this.#options.pool, { signal, timeoutMs: APPEND_TIMEOUT_MS }, async (client) => {
+  protected async begin(signal: AbortSignal): Promise<{ number: number; start: CaptureStart }> {
+    return withClient(this.#pool, { signal, timeoutMs: APPEND_TIMEOUT_MS }, async (client) => {
       // One more: an append of before that is still on its way comes too late now.
       await client.query(BEGIN);
       const lease = await client.query(
         "SELECT 1 FROM emcache.source_lease WHERE source = $1 AND epoch = $2 AND NOT released FOR SHARE",
         [this.sourceName, this.epoch],
       );
-      if (lease.rowCount === 0) throw this.#leaseLost(null);
+      if (lease.rowCount === 0) throw this.leaseLost(null);
       const { rows } = await client.query<CheckpointRow>(
         `UPDATE emcache.source_checkpoint SET append_number = append_number + 1, append_tag = '' WHERE source = $1
          RETURNING append_number, resume_token, cluster_time, lookup_horizon`,
@@ -111,60 +63,20 @@ export class PostgresCaptureLog implements CaptureLog {
       await client.query("COMMIT");
       const row = rows[0];
       if (row === undefined) throw new EmcacheError("internal", `source "${this.sourceName}" has no checkpoint row`);
-      this.#number = Number(row.append_number);
-      this.#open = null;
-      return { checkpoint: checkpointOf(row), copies: copies.rows.map(copyOf) };
+      return {
+        number: Number(row.append_number),
+        start: { checkpoint: checkpointOf(row), copies: copies.rows.map(copyOf) },
+      };
     });
   }
 
-  async append(batch: CaptureBatch, signal: AbortSignal): Promise<AppendedBatch> {
-    if (this.#busy || this.#number === null) {
-      throw new EmcacheError("internal", this.#busy ? "appends come one at a time" : "load comes before append");
-    }
-    if (this.#open !== null && this.#open.batch !== batch) {
-      throw new EmcacheError(
-        "internal",
-        "an append whose outcome is unknown is repeated, or the log loaded, before the next",
-      );
-    }
-    this.#busy = true;
-    try {
-      const open = (this.#open ??= { batch, tag: randomBytes(8).toString("hex"), isUnknown: false });
-      const { firstPosition, place } = await this.#appendKnown(open, this.#number + 1, signal);
-      this.#number += 1;
-      this.#open = null;
-      if (batch.rows.length > 0) {
-        const committed = place === null ? null : { ...place, firstPosition, tag: open.tag, rows: batch.rows };
-        this.#options.onCommit(firstPosition + batch.rows.length - 1, committed);
-      }
-      if (batch.rows.some((row) => row.operation === "sync_end")) this.#options.onRegistryChange();
-      return { firstPosition, rowCount: batch.rows.length };
-    } finally {
-      if (this.#open?.isUnknown === false) this.#open = null;
-      this.#busy = false;
-    }
-  }
-
-  /** Sends the append until its outcome is known, a few times. */
-  async #appendKnown(open: OpenAppend, number: number, signal: AbortSignal): Promise<Sealed> {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return await this.#send(open, number, signal);
-      } catch (error) {
-        signal.throwIfAborted();
-        const retryable = error instanceof EmcacheError && error.code === "postgres_unavailable";
-        if (!retryable || attempt === ATTEMPTS_MAX) throw error;
-      }
-    }
-  }
-
-  async #send(open: OpenAppend, number: number, signal: AbortSignal): Promise<Sealed> {
+  protected async send(open: OpenAppend, number: number, signal: AbortSignal): Promise<Sealed> {
     const { batch, tag } = open;
     const identity = { source: this.sourceName, epoch: this.epoch, number, tag };
     const options = { signal, timeoutMs: APPEND_TIMEOUT_MS };
     try {
       return await withClient(
-        this.#options.pool,
+        this.#pool,
         options,
         async (client) => {
           if (isSmall(batch)) {
@@ -185,7 +97,7 @@ export class PostgresCaptureLog implements CaptureLog {
     } catch (error) {
       const state = sqlStateOf(error);
       if (!isServerAnswer(error)) open.isUnknown = true;
-      if (state === "EM001") throw this.#leaseLost(error);
+      if (state === "EM001") throw this.leaseLost(error);
       // Sent before, and committed then.
       if (state === "EM002") {
         return { firstPosition: Number((error as pg.DatabaseError).detail), place: null };
@@ -195,11 +107,6 @@ export class PostgresCaptureLog implements CaptureLog {
         throw new EmcacheError("postgres_unavailable", "the batch's partition is gone", { cause: error });
       throw toEmcacheError(error);
     }
-  }
-
-  #leaseLost(cause: unknown): EmcacheError {
-    this.#options.onLeaseLost();
-    return new EmcacheError("lease_lost", `another process captures source "${this.sourceName}" now`, { cause });
   }
 }
 
