@@ -1,3 +1,12 @@
+/** A compressed form of a snapshot's file, made once and stored beside it. */
+export interface SnapshotCompression {
+  /** As `content-encoding` names it. */
+  readonly coding: "zstd" | "gzip";
+  readonly size_bytes: number;
+  /** SHA-256 of the compressed file, lower-case hex. */
+  readonly sha256: string;
+}
+
 /** What is known of one snapshot: an immutable, verified SQLite file of one entity at one position. */
 export interface SnapshotManifest {
   /** Names the snapshot among those of its entity; part of its file's name. */
@@ -17,6 +26,8 @@ export interface SnapshotManifest {
   readonly size_bytes: number;
   /** SHA-256 of the file, lower-case hex. */
   readonly sha256: string;
+  /** The forms that are stored beside the file itself. */
+  readonly compressions: readonly SnapshotCompression[];
   /** RFC 3339, UTC with `Z`. */
   readonly created_at: string;
 }

@@ -127,18 +127,25 @@ describe("what readers still need", () => {
       rows: 0,
       size_bytes: 0,
       sha256: "",
+      compressions: [],
       created_at: "",
     };
-    await snapshots.insert({ manifest, holder: "here", path: "/s1" }, testSignal());
-    await snapshots.insert(
-      { manifest: { ...manifest, id: "s2", position: 45 }, holder: "here", path: "/s2" },
-      testSignal(),
-    );
+    const place = { holder: "here", path: "/s", url: "", objectKey: null };
+    await snapshots.insert({ manifest, ...place }, testSignal());
+    await snapshots.insert({ manifest: { ...manifest, id: "s2", position: 45 }, ...place }, testSignal());
+    // One that is to be removed keeps nothing.
+    await snapshots.insert({ manifest: { ...manifest, id: "s3", position: 60 }, ...place }, testSignal());
+    await snapshots.markDeleted("s3", testSignal());
     await fill(20, retention());
     const floor = await floorOf();
     expect(floor).toBeGreaterThan(20);
     expect(floor).toBeLessThanOrEqual(46);
-    expect((await snapshots.newest(entity.id, testSignal()))?.manifest.id).toBe("s2");
+    const listed = await snapshots.list("users", testSignal());
+    expect(listed.map(({ manifest, isDeleted }) => [manifest.id, isDeleted])).toEqual([
+      ["s3", true],
+      ["s2", false],
+      ["s1", false],
+    ]);
     await entities.delete("users", testSignal());
     await retention().runOnce(testSignal());
     expect(await floorOf()).toBeGreaterThan(100);

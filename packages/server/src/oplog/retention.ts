@@ -191,6 +191,7 @@ async function listKeepers(client: pg.ClientBase, claimTtlS: number): Promise<Ke
      UNION ALL
      SELECT 'snapshot of ' || e.name, max(s.position) FROM emcache.snapshot s
        JOIN emcache.entity_version e ON e.version = s.version AND e.state = 'live' AND e.deleted_position IS NULL
+       WHERE NOT s.is_deleted
        GROUP BY e.name`,
     [claimTtlS],
   );
