@@ -14,12 +14,33 @@ export interface SourceConfig {
   readonly fullDocument: FullDocumentMode;
 }
 
+/** Where snapshots are stored beside this machine's disk. */
+export interface ObjectStoreConfig {
+  readonly bucket: string;
+  /** Null: AWS. */
+  readonly endpoint: string | null;
+  readonly prefix: string;
+  readonly region: string;
+  /** Null: as the AWS SDK finds them. */
+  readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string } | null;
+  readonly isPathStyle: boolean;
+  /** Whether clients are sent to a pre-signed URL. */
+  readonly presigns: boolean;
+  readonly presignExpiryS: number;
+}
+
 /**
  * The whole configuration, checked and complete. Each field is one option of `option-table.ts`, where its meaning,
  * range and default stand. Paths are absolute; durations are seconds and may be fractions.
  */
 export interface Config {
-  readonly server: { readonly host: string; readonly port: number; readonly shutdownTimeoutS: number };
+  readonly server: {
+    readonly host: string;
+    readonly port: number;
+    /** Without a slash at its end; null: not reached by others. */
+    readonly advertiseUrl: string | null;
+    readonly shutdownTimeoutS: number;
+  };
   readonly logging: { readonly level: string };
   readonly dataDir: string;
   readonly roles: readonly Role[];
@@ -39,7 +60,16 @@ export interface Config {
     readonly replicationIntervalS: number;
     readonly entityRefreshIntervalS: number;
   };
-  readonly snapshot: { readonly checkIntervalS: number; readonly minLag: number; readonly keepCount: number };
+  readonly snapshot: {
+    readonly checkIntervalS: number;
+    readonly minLag: number;
+    readonly keepCount: number;
+    readonly keepAgeS: number;
+    /** Cron expression; null: no schedule. */
+    readonly schedule: string | null;
+    readonly restoreBytesMax: number;
+    readonly store: ObjectStoreConfig | null;
+  };
   readonly copy: {
     readonly maxConcurrent: number;
     /** 0: no limit. */

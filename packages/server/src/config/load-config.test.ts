@@ -94,7 +94,7 @@ test("file < environment < flags, and says where each value came from", () => {
     flags: { "server.port": "3" },
     cwd,
   });
-  expect(config.server).toEqual({ port: 3, host: "b", shutdownTimeoutS: 1.5 });
+  expect(config.server).toMatchObject({ port: 3, host: "b", shutdownTimeoutS: 1.5 });
   expect(places.get("server.port")).toBe("--server.port");
   expect(places.get("server.host")).toBe("EMCACHE_SERVER__HOST");
   expect(places.get("server.shutdown_timeout")).toBe("config.toml:4: server.shutdown_timeout");
@@ -291,4 +291,27 @@ test("is never shown with its passwords", () => {
   expect(JSON.stringify(config)).toContain("hunter2");
   expect(shown).not.toMatch(/hunter2|postgres:password/);
   expect(shown).toContain("mongodb://app:***@localhost:27017/myapp");
+});
+
+test("object storage is configured by its bucket, and its secret is never shown", () => {
+  expect(load("").snapshot.store).toBeNull();
+  const config = load(
+    '[snapshot]\nschedule = "0 3 * * *"\n[snapshot.store]\nbucket = "b1"\nendpoint = "http://localhost:9000"\naccess_key_id = "k"\npresign = true\n',
+    { env: { EMCACHE_SNAPSHOT__STORE__SECRET_ACCESS_KEY: "hush", EMCACHE_SNAPSHOT__STORE__PATH_STYLE: "false" } },
+  );
+  expect(config.snapshot).toMatchObject({ schedule: "0 3 * * *", keepAgeS: 86_400 });
+  expect(config.snapshot.store).toEqual({
+    bucket: "b1",
+    endpoint: "http://localhost:9000",
+    prefix: "emcache/",
+    region: "us-east-1",
+    credentials: { accessKeyId: "k", secretAccessKey: "hush" },
+    isPathStyle: false,
+    presigns: true,
+    presignExpiryS: 3_600,
+  });
+  expect(JSON.stringify(redactConfig(config))).not.toContain("hush");
+  expect(() => load('[snapshot]\nschedule = "daily"\n')).toThrow(
+    expect.objectContaining({ errors: [expect.stringMatching(/snapshot\.schedule: "daily" is no cron expression/)] }),
+  );
 });

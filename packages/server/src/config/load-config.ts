@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { relative, resolve } from "node:path";
 import { EmcacheError } from "@emcache/protocol";
 import { messageOf } from "../runtime/error-message.ts";
-import type { Config, SourceConfig } from "./config.ts";
+import type { Config, SourceConfig, ObjectStoreConfig } from "./config.ts";
 import type { Option } from "./option.ts";
 import { EMBEDDED, OPTIONS, type OptionValues, SOURCE_NAME_PATTERN, SOURCE_OPTIONS } from "./option-table.ts";
 import { readConfigFile } from "./read-config-file.ts";
@@ -153,6 +153,7 @@ function buildConfig(values: OptionValues, sources: Readonly<Record<string, Sour
     server: {
       host: values["server.host"],
       port: values["server.port"],
+      advertiseUrl: nonEmpty(values["server.advertise_url"].replace(/\/+$/, "")) ?? null,
       shutdownTimeoutS: values["server.shutdown_timeout"],
     },
     logging: { level: values["logging.level"] },
@@ -176,6 +177,10 @@ function buildConfig(values: OptionValues, sources: Readonly<Record<string, Sour
       checkIntervalS: values["snapshot.check_interval"],
       minLag: values["snapshot.min_lag"],
       keepCount: values["snapshot.keep_count"],
+      keepAgeS: values["snapshot.keep_age"],
+      schedule: nonEmpty(values["snapshot.schedule"]) ?? null,
+      restoreBytesMax: values["snapshot.restore_bytes_max"],
+      store: objectStoreOf(values),
     },
     copy: { maxConcurrent: values["copy.max_concurrent"], rowsPerSMax: values["copy.rows_per_s_max"] },
     retention: {
@@ -184,6 +189,24 @@ function buildConfig(values: OptionValues, sources: Readonly<Record<string, Sour
       claimTtlS: values["retention.claim_ttl"],
     },
     memory: { captureBytesMax: values["memory.capture_bytes_max"] },
+  };
+}
+
+/** Null where no bucket is named. */
+function objectStoreOf(values: OptionValues): ObjectStoreConfig | null {
+  const bucket = values["snapshot.store.bucket"];
+  if (bucket === "") return null;
+  const accessKeyId = values["snapshot.store.access_key_id"];
+  const secretAccessKey = values["snapshot.store.secret_access_key"];
+  return {
+    bucket,
+    endpoint: nonEmpty(values["snapshot.store.endpoint"]) ?? null,
+    prefix: values["snapshot.store.prefix"],
+    region: values["snapshot.store.region"],
+    credentials: accessKeyId === "" ? null : { accessKeyId, secretAccessKey },
+    isPathStyle: values["snapshot.store.path_style"],
+    presigns: values["snapshot.store.presign"],
+    presignExpiryS: values["snapshot.store.presign_expiry"],
   };
 }
 

@@ -1,6 +1,7 @@
 import { parseLevelSpec } from "../runtime/level-spec.ts";
 import { FULL_DOCUMENT_MODES, ROLES } from "./config.ts";
 import { integerOption, secondsOption, textOption, wordsOption } from "./option.ts";
+import { checkUrl, SNAPSHOT_OPTIONS } from "./snapshot-options.ts";
 
 /** The word that stands for a database that EMCache runs itself. */
 export const EMBEDDED = "embedded";
@@ -51,6 +52,15 @@ export const OPTIONS = {
     default: 8080,
     reason: "the usual alternative to 80 that needs no privilege",
     shortFlag: "port",
+  }),
+  "server.advertise_url": textOption({
+    description:
+      "URL under which clients and other processes reach this process's API. Another process redirects requests for a snapshot that lies here to it. Empty: they answer 503.",
+    type: "http:// or https:// URL",
+    default: "",
+    reason: "a process can't know how it is reached from elsewhere",
+    example: "http://emcache-1.internal:8080",
+    check: checkUrl,
   }),
   "server.shutdown_timeout": secondsOption({
     description: "How long a stop may take: requests and batches in hand are finished in it, then given up.",
@@ -128,29 +138,7 @@ export const OPTIONS = {
     default: 10,
     reason: "a fallback like the one above; a change is also notified",
   }),
-  "snapshot.check_interval": secondsOption({
-    description: "Time between two looks at whether an entity needs a newer snapshot.",
-    min: INTERVAL_S_MIN,
-    max: DAY_S,
-    default: 10,
-    reason: "the look itself costs nothing, `snapshot.min_lag` decides",
-  }),
-  "snapshot.min_lag": integerOption({
-    description: "A new snapshot is made once the entity has this many oplog rows that the newest one lacks.",
-    min: 1,
-    max: 1_000_000_000_000,
-    unit: "rows",
-    default: 100,
-    reason: "a client that starts from the newest snapshot has little left to read",
-  }),
-  "snapshot.keep_count": integerOption({
-    description: "Snapshots of one entity that are kept; older ones are deleted.",
-    min: 1,
-    max: 10_000,
-    unit: "snapshots",
-    default: 3,
-    reason: "a download of the one before the newest can finish, and one is left to go back to",
-  }),
+  ...SNAPSHOT_OPTIONS,
   "copy.max_concurrent": integerOption({
     description: "Collections that are copied at the same time; further ones wait.",
     min: 1,

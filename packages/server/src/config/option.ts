@@ -74,6 +74,21 @@ export function textOption<T extends string | null>(
   };
 }
 
+/** Yes or no. */
+export function booleanOption(text: OptionText<boolean>): Option<boolean> {
+  const type = "true or false";
+  return {
+    ...text,
+    type,
+    parse({ value, isText }) {
+      const written = isText && typeof value === "string" ? value.trim().toLowerCase() : value;
+      if (written === true || written === "true") return true;
+      if (written === false || written === "false") return false;
+      throw new RangeError(`${kindOf(value)} does not fit; expected ${type}`);
+    },
+  };
+}
+
 /** One or more of a set of words: a TOML array, or text with commas. */
 export function wordsOption<W extends string>(
   text: OptionText<readonly W[]> & { readonly words: readonly W[] },
