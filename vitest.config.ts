@@ -31,6 +31,7 @@ export default defineConfig({
           name: "system",
           include: ["test/**/*.test.ts"],
           exclude: [...exclude, "test/support/**", "test/invariants.test.ts"],
+          globalSetup: ["test/support/fault-summary.ts"],
           pool,
           // Each suite runs whole servers and loads them: one after the other, after everything small has passed.
           maxWorkers: 1,

@@ -27,6 +27,8 @@ const tests = globSync(["test/**/*.test.ts", "packages/*/src/**/*.test.ts"], { c
 test.each(Object.entries(INVARIANTS))(
   "invariant %s has an end-to-end or unit test named after it: %s",
   (number, title) => {
-    expect(tests).toMatch(new RegExp(`(?:test|it)[^\\n]*\\(\\s*[\`"']invariant ${number}: ${title}`, "i"));
+    expect(tests).toMatch(
+      new RegExp(`(?:test|it)[^\\n]*\\(\\s*[\`"'](?:fault \\d+: )?invariant ${number}: ${title}`, "i"),
+    );
   },
 );

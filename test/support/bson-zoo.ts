@@ -71,6 +71,17 @@ export const BSON_ZOO: readonly ZooValue[] = [
       ["1", 3],
     ]),
   },
+  {
+    name: "document with keys that are no names",
+    type: 0x03,
+    bytes: documentOfInts([
+      ["__proto__", 1],
+      ["constructor", 2],
+      ["a.b", 3],
+      ["$set", 4],
+      ["", 5],
+    ]),
+  },
   value("document like Extended JSON", { $oid: "not one" }),
   value("document of wide integers", { long: Long.fromString("9007199254740993"), double: new Double(3) }),
   value("array", [1, "two", [new Double(3)], { four: 4 }]),
