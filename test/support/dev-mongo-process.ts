@@ -52,6 +52,13 @@ export class DevMongoProcess {
     await this.#control.db("admin").command({ emcacheFault: name, ...settings });
   }
 
+  /** What it has returned since its start: documents of ordinary cursors, events of change streams. */
+  async returned(): Promise<{ readonly documents: number; readonly events: number }> {
+    const { metrics } = await this.#control.db("admin").command({ serverStatus: 1 });
+    const { document, emcache } = metrics as { document: { returned: number }; emcache: { eventsReturned: number } };
+    return { documents: document.returned, events: emcache.eventsReturned };
+  }
+
   async stop(): Promise<void> {
     await this.#control.close().catch(() => "the server is gone");
     // It keeps nothing, so there is nothing to end in order.

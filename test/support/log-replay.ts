@@ -19,26 +19,43 @@ export class LogReplay {
   /** First cell of each row, by primary key. */
   #live = new Map<string, unknown>();
   #copied: Map<string, unknown> | null = null;
-  readonly #entries: readonly ReplayedEntry[];
+  readonly #api: EmcacheApi;
+  readonly #entity: string;
+  /** Read, not applied yet. */
+  #entries: ReplayedEntry[] = [];
   #next = 0;
+  #after = "";
 
-  private constructor(entries: readonly ReplayedEntry[]) {
-    this.#entries = entries;
+  private constructor(api: EmcacheApi, entity: string) {
+    this.#api = api;
+    this.#entity = entity;
   }
 
   /** Reads the whole log of an entity's served version. */
   static async read(api: EmcacheApi, entity: string): Promise<LogReplay> {
-    const entries: ReplayedEntry[] = [];
-    let after = "";
-    for (;;) {
-      const page = await api.call<{ entries: ReplayedEntry[]; position: number; has_more: boolean }>(
+    const replay = new LogReplay(api, entity);
+    await replay.readOn();
+    return replay;
+  }
+
+  /** Reads what the log has got since it was last read. */
+  async readOn(): Promise<void> {
+    this.#entries = this.#entries.slice(this.#next);
+    this.#next = 0;
+    for (let hasMore = true; hasMore;) {
+      const page = await this.#api.call<{ entries: ReplayedEntry[]; position: number; has_more: boolean }>(
         "GET",
-        `/api/oplogs/${entity}?limit=${PAGE_ROWS}${after}`,
+        `/api/oplogs/${this.#entity}?limit=${PAGE_ROWS}${this.#after}`,
       );
-      entries.push(...page.entries);
-      if (!page.has_more) return new LogReplay(entries);
-      after = `&after=${page.position}`;
+      this.#entries.push(...page.entries);
+      this.#after = `&after=${page.position}`;
+      hasMore = page.has_more;
     }
+  }
+
+  /** Position of the last entry that was read. */
+  get lastPosition(): number {
+    return this.#entries.at(-1)?.id ?? 0;
   }
 
   /** The table at `position`, which must not be lower than the last one asked for: first column by primary key. */

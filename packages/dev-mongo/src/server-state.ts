@@ -38,6 +38,8 @@ export class ServerState implements FaultTarget {
   /** Changes with each change of the topology, so that waiting `hello`s are answered. */
   topologyCounter = 0n;
   electionTerm = 1;
+  /** Documents that cursors returned, and events that change streams and tailable cursors did, since the start. */
+  readonly returned = { documents: 0, events: 0 };
   isPrimary = true;
   readonly #sessions = new Map<string, Session<Reply>>();
   readonly #topologyWaiters = new Set<() => void>();

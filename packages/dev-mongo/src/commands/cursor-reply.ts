@@ -8,9 +8,15 @@ export const FIRST_BATCH_DOCUMENTS = 101;
 
 /** The answer of a command that opens a cursor: registers it unless its first batch is all. */
 export function openingReply(context: CommandContext, cursor: Cursor, batch: Batch, isSingle: boolean): Buffer {
+  countReturned(context, cursor, batch);
   if (isSingle) cursor.close();
   const id = isSingle ? 0n : context.server.cursors.add(cursor, context.listener, context.sessionKey);
   return cursorReply("firstBatch", batch, id, cursor.namespace);
+}
+
+/** For `serverStatus`. */
+export function countReturned({ server }: CommandContext, cursor: Cursor, batch: Batch): void {
+  server.returned[cursor.isAwaiting ? "events" : "documents"] += batch.documents.length;
 }
 
 /** `{cursor: {firstBatch | nextBatch, postBatchResumeToken?, id, ns}}` as BSON elements; documents are copied once. */

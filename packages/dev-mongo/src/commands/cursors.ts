@@ -2,7 +2,7 @@ import { Long } from "bson";
 import { CommandError } from "../command-error.ts";
 import type { CommandContext, CommandDefinition, Reply } from "./command.ts";
 import { numberArgument } from "./command.ts";
-import { cursorReply } from "./cursor-reply.ts";
+import { countReturned, cursorReply } from "./cursor-reply.ts";
 
 /** How long a cursor that waits for news waits where the command does not say (MongoDB: one second). */
 const AWAIT_MS = 1_000;
@@ -24,6 +24,7 @@ async function getMore(context: CommandContext): Promise<Reply> {
   try {
     const batch = await cursor.next({ documentsMax, waitMs, signal });
     if (open.killedBy !== null) throw open.killedBy;
+    countReturned(context, cursor, batch);
     if (cursor.isExhausted) server.cursors.remove(id);
     return cursorReply("nextBatch", batch, cursor.isExhausted ? 0n : id, namespace);
   } catch (error) {

@@ -113,7 +113,12 @@ function serverStatus({ server }: CommandContext): Reply {
     pid: Long.fromNumber(process.pid),
     uptime: Math.floor(process.uptime()),
     localTime: new Date(),
-    metrics: { cursor: { open: { total: server.cursors.size } } },
+    metrics: {
+      cursor: { open: { total: server.cursors.size } },
+      document: { returned: server.returned.documents },
+      // Not in MongoDB.
+      emcache: { eventsReturned: server.returned.events },
+    },
   };
 }
 
