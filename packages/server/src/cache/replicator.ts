@@ -41,6 +41,9 @@ export interface ReplicatorOptions {
 const HANDED_ROWS_MAX = 200;
 const HANDED_LENGTH_MAX = 128 * 1024;
 
+/** Pages die young and all at once; as much as Node gives a thread by itself (48) only stands about. */
+const YOUNG_GENERATION_MIB_MAX = 16;
+
 /** Beside this file, as source or as built. */
 const WORKER_URL = new URL(
   import.meta.url.endsWith(".ts") ? "./replicate-worker.ts" : "./replicate-worker.js",
@@ -144,7 +147,12 @@ export class Replicator implements Service {
       records: this.#records,
       wakeWord: this.#wakeWord.memory,
     };
-    const worker = createWorker?.(data) ?? new Worker(WORKER_URL, { workerData: data });
+    const worker =
+      createWorker?.(data) ??
+      new Worker(WORKER_URL, {
+        workerData: data,
+        resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MIB_MAX },
+      });
     this.#worker = worker;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     worker.on("message", (news: ReplicateNews) => this.#take(news));

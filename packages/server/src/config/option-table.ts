@@ -182,9 +182,9 @@ export const OPTIONS = {
     min: MEBIBYTE,
     max: 64 * 1_024 * MEBIBYTE,
     unit: "bytes",
-    default: 64 * MEBIBYTE,
+    default: 32 * MEBIBYTE,
     reason:
-      "thirty replies of the usual size (2 MiB) in flight keep every stage busy; a quarter is reserved for the change streams",
+      "fifteen replies of the usual size (2 MiB) in flight keep every stage busy, and 64 MiB copied no faster; a quarter is reserved for the change streams",
   }),
 } as const;
 

@@ -178,18 +178,10 @@ export class CopyRun {
     else this.#chunks.push({ documents: reply.documents, horizon, sizeBytes: reply.sizeBytes, release });
   }
 
-  #log(chunk: Chunk): void {
+  #log({ documents, sizeBytes, release }: Chunk): void {
     const { queue, target } = this.#options;
-    const builder = new RowBuilder("copy");
-    const lastLoggedKey = this.#checkpoint.lastId === null ? null : idKeyOf(asIdDocument(this.#checkpoint.lastId));
-    let readCount = 0;
-    for (const document of chunk.documents) {
-      const idKey = idKeyOf(document);
-      if (idKey !== null && idKey === lastLoggedKey) continue;
-      readCount++;
-      if (idKey === null || !this.#touched.has(idKey)) builder.upsert(target.mapper, document);
-    }
-    const last = chunk.documents.at(-1);
+    const fresh = documents.slice(this.#isLogged(documents[0]) ? 1 : 0);
+    const last = fresh.at(-1);
     const id = last === undefined ? null : findElement(last, "_id");
     this.#checkpoint = {
       ...this.#checkpoint,
@@ -197,15 +189,24 @@ export class CopyRun {
         last === undefined || id === null
           ? this.#checkpoint.lastId
           : singleElementDocument("", id.type, last.subarray(id.valueStart, id.valueEnd)),
-      rowCount: this.#checkpoint.rowCount + readCount,
+      rowCount: this.#checkpoint.rowCount + fresh.length,
     };
+    // An event that comes before the rows are made strikes its document too: its row is behind this unit in the queue.
+    const touched = this.#touched;
     queue.push({
-      rows: builder.rows,
-      rejects: builder.rejects,
+      rows: [],
+      deferred: { rowCount: fresh.length, make: () => rowsOf(fresh, target, touched) },
       copies: [this.#checkpoint],
-      sizeBytes: builder.sizeBytes,
-      release: chunk.release,
+      sizeBytes,
+      release,
     });
+  }
+
+  /** A re-opened cursor begins with the last document of before. */
+  #isLogged(first: Buffer | undefined): boolean {
+    const { lastId } = this.#checkpoint;
+    const idKey = first === undefined || lastId === null ? null : idKeyOf(first);
+    return idKey !== null && lastId !== null && idKey === idKeyOf(asIdDocument(lastId));
   }
 
   async #untilReleased(signal: AbortSignal): Promise<void> {
@@ -227,6 +228,16 @@ export class CopyRun {
     const aheadMs = (rowCount / rowsPerSMax) * 1000 - (clock.monotonicMs() - startedAtMs);
     if (aheadMs > 0) await clock.sleep(aheadMs, signal);
   }
+}
+
+/** Upserts of the documents that the stream has not touched. */
+function rowsOf(documents: readonly Buffer[], target: Target, touched: ReadonlySet<string>): RowBuilder {
+  const builder = new RowBuilder("copy");
+  for (const document of documents) {
+    const idKey = idKeyOf(document);
+    if (idKey === null || !touched.has(idKey)) builder.upsert(target.mapper, document);
+  }
+  return builder;
 }
 
 /** The value in `{"": _id}`, with its exact BSON type. */

@@ -57,8 +57,11 @@ export class CopyScheduler {
     for (const copy of copies) this.#checkpoints.set(copy.version, copy);
   }
 
-  get isActive(): boolean {
-    return this.#active.size > 0;
+  /** Whether a copy runs or is about to: its first chunk waits for the stream's next empty answer. */
+  get isDue(): boolean {
+    if (this.#active.size > 0) return true;
+    for (const { state } of this.#checkpoints.values()) if (state === "running") return true;
+    return false;
   }
 
   /** How far each version's copy is. */

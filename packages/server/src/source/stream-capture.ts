@@ -175,7 +175,7 @@ export class StreamCapture {
 
   #waitMs(reply: CursorReply): number {
     if (reply.documents.length > 0 || this.#transactionTail.length > 0) return TRANSACTION_WAIT_MS;
-    return this.#options.copies.isActive ? COPY_WAIT_MS : IDLE_WAIT_MS;
+    return this.#options.copies.isDue ? COPY_WAIT_MS : IDLE_WAIT_MS;
   }
 
   async #processReply(reply: CursorReply, requestNumber: number, signal: AbortSignal): Promise<void> {
