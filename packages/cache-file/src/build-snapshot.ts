@@ -84,7 +84,7 @@ function finish(path: string): Omit<BuiltSnapshot, "sizeBytes"> {
 
 function verify(database: Database.Database): void {
   try {
-    checkPages(database, "integrity_check");
+    checkPages(database);
   } catch (error) {
     throw new EmcacheError("snapshot_damaged", `${database.name}: the new snapshot failed its integrity check`, {
       cause: error,

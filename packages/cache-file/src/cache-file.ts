@@ -3,8 +3,9 @@ import type { Entity } from "@emcache/protocol";
 import type { Database } from "better-sqlite3";
 import { modeOf, NO_BRACKET, readMetadata, stateWriter, type CacheState } from "./cache-metadata.ts";
 import type { ApplyResult, CacheMode, CacheReject, CacheRow, DataState, LogPoint } from "./cache-row.ts";
-import { emptyTable, switchTables } from "./cache-schema.ts";
-import { checkPages, openCacheDatabase } from "./open-cache-database.ts";
+import { checkSchema, emptyTable, switchTables } from "./cache-schema.ts";
+import { FileUpkeep } from "./file-upkeep.ts";
+import { checkPages, type OpenedCache, openCacheDatabase } from "./open-cache-database.ts";
 import { OpenTransaction, openTransactionStart } from "./open-transaction.ts";
 import { RowApplier } from "./row-applier.ts";
 import { damagedError, toCacheError } from "./sqlite-error.ts";
@@ -74,7 +75,7 @@ export class CacheFile {
   readonly #dataSync: RowApplier;
   readonly #writeState: (before: CacheState, after: CacheState) => void;
   readonly #transactionRowsMax: number;
-  readonly #inode: number;
+  readonly #upkeep: FileUpkeep;
   readonly #open = new OpenTransaction();
   /** As committed. */
   #state: CacheState;
@@ -87,20 +88,20 @@ export class CacheFile {
   /** Opens or creates the file at `path`. Throws `history_mismatch` where it follows another log, and as the class says. */
   static open(path: string, options: CacheFileOptions): CacheFile {
     try {
-      const { database, state } = openCacheDatabase(path, options);
-      return new CacheFile(path, options, database, state);
+      return new CacheFile(path, options, openCacheDatabase(path, options));
     } catch (error) {
       throw toCacheError(error, path);
     }
   }
 
-  private constructor(path: string, options: CacheFileOptions, database: Database, state: CacheState) {
+  private constructor(path: string, options: CacheFileOptions, opened: OpenedCache) {
+    const { database, state } = opened;
     this.path = path;
     this.entity = options.entity;
     this.logId = options.logId;
     this.#database = database;
     this.#transactionRowsMax = options.transactionRowsMax ?? TRANSACTION_ROWS_MAX;
-    this.#inode = statSync(path).ino;
+    this.#upkeep = new FileUpkeep(path, opened);
     this.#data = new RowApplier(database, "data", options.entity);
     this.#dataSync = new RowApplier(database, "data_sync", options.entity);
     this.#writeState = stateWriter(database);
@@ -206,12 +207,25 @@ export class CacheFile {
 
   /** Reads the whole file; throws `cache_damaged` with SQLite's first complaint. */
   verifyIntegrity(): void {
-    this.#guard(() => checkPages(this.#database, "integrity_check"));
+    this.#guard(() => checkPages(this.#database));
   }
 
-  /** Whether the file at `path` is still this one; false once someone removed or replaced it. */
+  /**
+   * Checks a part of the file, the next one with each call: that it is in its place, that nobody else wrote to it, and
+   * about `bytesMax` of its pages against their checksums (1 ms a MiB). Throws `cache_damaged`. Does nothing while a
+   * SQLite transaction is open.
+   */
+  check(bytesMax: number): void {
+    this.#guard(() => {
+      if (this.#database.inTransaction) return;
+      this.#noticeOtherWriter();
+      this.#upkeep.check(bytesMax);
+    });
+  }
+
+  /** Whether the file at `path` is still this one; false once someone removed or replaced it or its WAL. */
   isInPlace(): boolean {
-    return statSync(this.path, { throwIfNoEntry: false })?.ino === this.#inode;
+    return this.#upkeep.isInPlace;
   }
 
   /** Bytes of the file and its WAL. */
@@ -228,8 +242,7 @@ export class CacheFile {
   checkpoint(): CheckpointResult {
     return this.#guard(() => {
       if (this.#database.inTransaction) return { isBlocked: false, walBytes: this.walBytes() };
-      const [result] = this.#database.pragma("wal_checkpoint(TRUNCATE)") as { busy: number }[];
-      return { isBlocked: result?.busy !== 0, walBytes: this.walBytes() };
+      return { isBlocked: this.#upkeep.checkpoint("TRUNCATE").isBusy, walBytes: this.walBytes() };
     });
   }
 
@@ -245,19 +258,27 @@ export class CacheFile {
     try {
       if (this.#database.inTransaction) this.#database.exec("ROLLBACK");
     } finally {
-      this.#database.close();
+      this.#upkeep.close();
     }
   }
 
   #begin(): void {
     if (this.#database.inTransaction) return;
     this.#database.exec("BEGIN IMMEDIATE");
+    this.#noticeOtherWriter();
+  }
+
+  /**
+   * Where another connection wrote and moved the position on, it was a second EMCache in this directory, and its
+   * position is the truth. Anything else is an operator's hand: what the rows are now, nobody knows.
+   */
+  #noticeOtherWriter(): void {
     const dataVersion = this.#readDataVersion();
     if (dataVersion === this.#dataVersion) return;
-    // Another connection wrote: a second process in this directory, or an operator. Its position is the truth.
     const { state } = readMetadata(this.#database);
-    if (state.point.position < this.position) {
-      throw damagedError(this.path, `another program set its position back to ${state.point.position}`);
+    checkSchema(this.#database, this.entity);
+    if (state.point.position <= this.position) {
+      throw damagedError(this.path, `another program wrote to it at position ${state.point.position}`, "foreign-write");
     }
     this.#dataVersion = dataVersion;
     this.#load(state);
@@ -268,8 +289,10 @@ export class CacheFile {
     this.#writeState(this.#state, this.#working);
     this.#database.exec("COMMIT");
     this.#state = this.#working;
+    const { rows } = this.#uncommitted;
     mergeInto(this.#committed, this.#uncommitted);
     this.#uncommitted = nothingCollected();
+    this.#upkeep.checkpointIfDue(rows);
   }
 
   #rollback(): void {

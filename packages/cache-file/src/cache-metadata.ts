@@ -112,20 +112,25 @@ export function readMetadata(database: Database): CacheIdentity & { readonly sta
   const values = new Map(rows.map(([key, value]) => [key, String(value)]));
   const text = (key: string): string => {
     const value = values.get(key);
-    if (value === undefined) throw damagedError(database.name, `metadata has no ${key}`);
+    if (value === undefined) throw damagedError(database.name, `metadata has no ${key}`, "metadata");
     return value;
   };
   const integer = (key: string): number => {
     const value = Number(text(key));
-    if (!Number.isSafeInteger(value) || value < 0) throw damagedError(database.name, `metadata.${key} is not a number`);
+    if (!Number.isSafeInteger(value) || value < 0)
+      throw damagedError(database.name, `metadata.${key} is not a number`, "metadata");
     return value;
   };
   if (integer("format") !== CACHE_FORMAT) {
-    throw damagedError(database.name, `its format is ${text("format")}, this EMCache writes ${CACHE_FORMAT}`);
+    throw damagedError(
+      database.name,
+      `its format is ${text("format")}, this EMCache writes ${CACHE_FORMAT}`,
+      "metadata",
+    );
   }
   const dataState = text("data_state");
   if (dataState !== "empty" && dataState !== "stale" && dataState !== "whole") {
-    throw damagedError(database.name, `metadata.data_state is ${dataState}`);
+    throw damagedError(database.name, `metadata.data_state is ${dataState}`, "metadata");
   }
   return {
     logId: text("log_id"),
@@ -150,6 +155,6 @@ function parseEntity(path: string, text: string): Entity {
   try {
     return JSON.parse(text) as Entity;
   } catch (error) {
-    throw damagedError(path, `metadata.entity is not JSON (${String(error)})`);
+    throw damagedError(path, `metadata.entity is not JSON (${String(error)})`, "metadata");
   }
 }

@@ -115,15 +115,15 @@ export function checkSchema(database: Database, entity: Entity): void {
   );
   for (const table of ["data", "data_sync"]) {
     if (JSON.stringify(columnsOf.all(table)) !== JSON.stringify(expectedColumns(entity.shape))) {
-      throw damagedError(database.name, `the columns of table ${table} are not those of the entity's shape`);
+      throw damagedError(database.name, `the columns of table ${table} are not those of the entity's shape`, "schema");
     }
   }
-  if (columnsOf.all("id_types").length === 0) throw damagedError(database.name, "it has no table id_types");
+  if (columnsOf.all("id_types").length === 0) throw damagedError(database.name, "it has no table id_types", "schema");
   for (const index of entity.shape.indexes) {
     if (indexColumns(database, index.name) !== JSON.stringify(index.columns)) {
-      throw damagedError(database.name, `index ${index.name} is missing or changed`);
+      throw damagedError(database.name, `index ${index.name} is missing or changed`, "schema");
     }
   }
   const view = database.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'view' AND name = ?").get(entity.name);
-  if (view === undefined) throw damagedError(database.name, `it has no view ${entity.name}`);
+  if (view === undefined) throw damagedError(database.name, `it has no view ${entity.name}`, "schema");
 }

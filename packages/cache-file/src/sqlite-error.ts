@@ -14,7 +14,7 @@ const UNAVAILABLE_CODES = [
   "SQLITE_NOMEM",
 ];
 
-/** Primary result codes that tell of the file's content; SQLITE_ERROR is a missing table or column. */
+/** Result codes that tell of the file's content, looked at first; SQLITE_ERROR is a missing table or column. */
 const DAMAGED_CODES = [
   "SQLITE_CORRUPT",
   "SQLITE_NOTADB",
@@ -22,6 +22,8 @@ const DAMAGED_CODES = [
   "SQLITE_ERROR",
   "SQLITE_CONSTRAINT",
   "SQLITE_MISMATCH",
+  // The file ends where a page should be: it was cut.
+  "SQLITE_IOERR_SHORT_READ",
 ];
 
 /**
@@ -36,12 +38,12 @@ export function toCacheError(error: unknown, path: string): unknown {
   if (!(error instanceof Database.SqliteError)) return error;
   const isOneOf = (codes: readonly string[]) =>
     codes.some((code) => error.code === code || error.code.startsWith(`${code}_`));
-  const details = { path, sqlite_code: error.code };
-  if (isOneOf(UNAVAILABLE_CODES)) {
-    return new EmcacheError("cache_unavailable", `${path}: ${error.message}`, { cause: error, details });
-  }
+  const details = { path, sqlite_code: error.code, reason: error.code.toLowerCase().replaceAll("_", "-") };
   if (isOneOf(DAMAGED_CODES)) {
     return new EmcacheError("cache_damaged", `${path}: ${error.message}`, { cause: error, details });
+  }
+  if (isOneOf(UNAVAILABLE_CODES)) {
+    return new EmcacheError("cache_unavailable", `${path}: ${error.message}`, { cause: error, details });
   }
   return error;
 }
@@ -51,7 +53,11 @@ function isFileSystemError(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && "errno" in error && "syscall" in error;
 }
 
-/** An error that says what in the file is not as EMCache wrote it. */
-export function damagedError(path: string, what: string): EmcacheError {
-  return new EmcacheError("cache_damaged", `${path}: ${what}`, { details: { path } });
+/**
+ * An error that says what in the file is not as EMCache wrote it.
+ *
+ * @param reason the same in one or two words with a hyphen, for the name of the file that is set aside
+ */
+export function damagedError(path: string, what: string, reason: string): EmcacheError {
+  return new EmcacheError("cache_damaged", `${path}: ${what}`, { details: { path, reason } });
 }

@@ -87,6 +87,30 @@ export const ERROR_CATALOGUE = {
     hint: "Look at the disk that holds `cache.base_dir`; the cache itself is checked and rebuilt if it is damaged.",
     retryable: true,
   },
+  snapshot_elsewhere: {
+    status: 503,
+    title: "The snapshot lies on another process, which can't be reached from here",
+    hint: "Set `server.advertise_url` on the process that holds it, so that requests are redirected to it, or store snapshots in object storage (`snapshot.store.bucket`).",
+    retryable: true,
+  },
+  point_unreachable: {
+    status: 410,
+    title: "No snapshot and oplog lead to this point in time",
+    hint: "`details` has the range that is possible. `snapshot.keep_age` and `retention.age` say how far back it reaches.",
+    retryable: false,
+  },
+  restore_refused: {
+    status: 503,
+    title: "Too many or too large files are being made for requests",
+    hint: "Try again in a while, or raise `snapshot.restore_bytes_max`.",
+    retryable: true,
+  },
+  object_store_unavailable: {
+    status: 503,
+    title: "The object storage can't be used",
+    hint: "Check `snapshot.store.*`, that the bucket exists, and that the key may read, write, list and delete in it; it is tried again.",
+    retryable: true,
+  },
   position_too_old: {
     status: 410,
     title: "The oplog no longer holds this position",
@@ -180,13 +204,19 @@ export const ERROR_CATALOGUE = {
   cache_damaged: {
     status: 500,
     title: "A cache file is damaged or was changed by another program",
-    hint: "It was set aside as `*.damaged` and is being rebuilt.",
+    hint: "It was set aside as `*.damaged-<when>-<why>` and is being rebuilt; nobody reads it under its name.",
     retryable: true,
   },
   cache_unavailable: {
     status: 503,
     title: "The cache directory can't be written",
     hint: "Check free space and rights of `cache.base_dir`; the caches go on by themselves.",
+    retryable: true,
+  },
+  overloaded: {
+    status: 429,
+    title: "More readers of the log than this process serves",
+    hint: "Try again after the seconds in `retry-after`; start further processes with the role `api`, or put an HTTP cache in front.",
     retryable: true,
   },
   too_large: {

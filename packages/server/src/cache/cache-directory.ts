@@ -1,5 +1,6 @@
 import { lstatSync, mkdirSync, readdirSync, readlinkSync, renameSync, rmSync, statSync, symlinkSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
+import { SUMS_SUFFIX } from "@emcache/cache-file";
 import { EmcacheError, type Entity } from "@emcache/protocol";
 import { messageOf } from "../runtime/error-message.ts";
 
@@ -13,8 +14,14 @@ export interface NamedFile {
 const FILE_NAME = /^(?<name>\w+)\.v(?<version>\d+)\.db$/;
 const LINK_NAME = /^(?<name>\w+)\.db$/;
 
-/** SQLite's files beside a database; a database that moves or goes takes them with it. */
-const SUFFIXES = ["", "-wal", "-shm", "-journal"];
+/** The files beside a database, SQLite's and its checksums; a database that moves or goes takes them with it. */
+const SUFFIXES = ["", "-wal", "-shm", "-journal", SUMS_SUFFIX];
+
+/** Between a damaged file's name and when and why it was set aside. */
+const ASIDE_MARK = ".damaged-";
+
+/** Damaged files of one version that are kept: the newest, and the one before it to tell a cause that comes back. */
+const ASIDE_KEPT = 2;
 
 /**
  * The directory of cache files: `NAME.v<version>.db` for each version, and the symbolic link `NAME.db` to the one that
@@ -88,26 +95,44 @@ export class CacheDirectory {
     });
   }
 
-  /** Removes a cache file, what SQLite keeps beside it, and a damaged one that was set aside. */
+  /** Removes a cache file, what lies beside it, and damaged ones of it that were set aside. */
   remove(path: string): void {
     this.#guard(() => {
-      for (const suffix of SUFFIXES) {
-        rmSync(path + suffix, { force: true });
-        rmSync(asideOf(path) + suffix, { force: true });
-      }
+      for (const aside of this.#asidesOf(path)) removeAll(aside);
+      removeAll(path);
     });
   }
 
-  /** Moves a damaged file to `*.damaged`, for whoever wants to look at it; the one before it goes, so they don't add up. */
-  setAside(path: string): string {
-    const aside = asideOf(path);
+  /**
+   * Moves a damaged file to `FILE.damaged-<when>-<why>`, for whoever wants to look at it; a link that leads to it goes
+   * first. Older ones go, so that they don't add up.
+   *
+   * @param reason a few letters, digits and hyphens
+   */
+  setAside({ id, name }: Pick<Entity, "id" | "name">, reason: string): string {
+    const path = this.pathOf({ id, name });
+    const when = new Date().toISOString().replaceAll(/[-:]|\.\d+/g, "");
+    const aside = `${path}${ASIDE_MARK}${when}-${reason.replaceAll(/[^\w-]/g, "")}`;
     this.#guard(() => {
+      if (this.linkTarget(name) === path) this.unlink(name);
       for (const suffix of SUFFIXES) {
-        rmSync(aside + suffix, { force: true });
         if (statSync(path + suffix, { throwIfNoEntry: false }) !== undefined) renameSync(path + suffix, aside + suffix);
       }
+      for (const older of this.#asidesOf(path).slice(ASIDE_KEPT)) removeAll(older);
     });
     return aside;
+  }
+
+  /** The damaged files of a version that were set aside, the newest first. */
+  #asidesOf(path: string): string[] {
+    const start = basename(path) + ASIDE_MARK;
+    const names = readdirSync(this.#baseDir).filter((file) => file.startsWith(start));
+    const isMain = (file: string): boolean => !SUFFIXES.some((suffix) => suffix !== "" && file.endsWith(suffix));
+    return names
+      .filter(isMain)
+      .sort()
+      .reverse()
+      .map((file) => join(this.#baseDir, file));
   }
 
   #linkPath(name: string): string {
@@ -124,6 +149,7 @@ export class CacheDirectory {
   }
 }
 
-function asideOf(path: string): string {
-  return `${path}.damaged`;
+/** The database itself goes last: what was broken off is still listed, and removed the next time. */
+function removeAll(path: string): void {
+  for (const suffix of SUFFIXES.toReversed()) rmSync(path + suffix, { force: true });
 }

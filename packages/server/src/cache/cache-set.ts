@@ -19,8 +19,9 @@ const CACHE_BYTES_MIN_EACH = 2 * 1024 * 1024;
  * The caches of this process, and which of them each name's link leads to.
  *
  * A link leads to the live version once that has data; until then to whatever it led to before (the version that is
- * being replaced, which stays and is fed), and where there is nothing yet, to the file that is being filled. An entity
- * that is not listed any more loses its files and its link at once.
+ * being replaced, which stays and is fed), and before an entity's first copy is complete, to the file that is being
+ * filled. A live version that is filled anew (its file was damaged, or this machine is new) has no link meanwhile: no
+ * file is better than an empty one. An entity that is not listed any more loses its files and its link at once.
  */
 export class CacheSet {
   readonly #context: SlotContext;
@@ -126,7 +127,7 @@ export class CacheSet {
     const { directory } = this.#context;
     const live = this.#liveOf(name);
     const target = directory.linkTarget(name);
-    const first = this.#slotsOf(name).find((slot) => slot.isOpen);
+    const first = this.#slotsOf(name).find((slot) => slot.isOpen && (slot.hasData || !slot.isLive));
     const serves = live?.hasData === true ? live : target === null ? first : undefined;
     if (serves !== undefined && serves.path !== target) {
       directory.link(serves.entity);

@@ -181,12 +181,12 @@ export class CacheSlot {
     }
   }
 
-  /** Looks after the file from time to time: whether it is still there, how large its WAL is. */
-  maintain(): void {
+  /** Looks after the file from time to time: whether it is still what was written, how large its WAL is. */
+  maintain(checkBytes: number): void {
     const file = this.#file;
     if (file === null) return;
     try {
-      if (!file.isInPlace()) throw new EmcacheError("cache_damaged", `${this.path} was removed by another program`);
+      file.check(checkBytes);
       // One that is stopped for its WAL is looked at when it is tried again.
       if (!this.#wal.isBlocked) this.#wal.check(file);
     } catch (error) {
@@ -213,7 +213,7 @@ export class CacheSlot {
     if (code !== "cache_damaged") return;
     this.close();
     try {
-      setAside(this.entity, this.#context);
+      setAside(this.entity, error, this.#context);
     } catch (asideError) {
       this.#error = asideError;
     }

@@ -1,5 +1,5 @@
 import { CacheFile } from "@emcache/cache-file";
-import type { Entity } from "@emcache/protocol";
+import { EmcacheError, type Entity } from "@emcache/protocol";
 import type { CacheDirectory } from "./cache-directory.ts";
 import { toProblemLike } from "./cache-status.ts";
 import type { ReplicateReport } from "./replicate-port.ts";
@@ -21,7 +21,7 @@ export function openCacheFile(entity: Entity, logId: string, context: OpenCacheF
     return CacheFile.open(path, { entity, logId });
   } catch (error) {
     const { code, detail } = toProblemLike(error);
-    if (code === "cache_damaged") setAside(entity, context);
+    if (code === "cache_damaged") setAside(entity, error, context);
     else if (code === "history_mismatch") directory.remove(path);
     else throw error;
     report.line("warn", "cache_replaced", { version: entity.id, path, code }, detail);
@@ -29,8 +29,9 @@ export function openCacheFile(entity: Entity, logId: string, context: OpenCacheF
   }
 }
 
-/** Moves a damaged file out of the way. Throws `cache_unavailable`. */
-export function setAside(entity: Entity, { directory, report }: OpenCacheFileContext): void {
-  const aside = directory.setAside(directory.pathOf(entity));
+/** Moves a damaged file out of the way, so that nobody reads it under its name. Throws `cache_unavailable`. */
+export function setAside(entity: Entity, damage: unknown, { directory, report }: OpenCacheFileContext): void {
+  const reason = damage instanceof EmcacheError ? damage.details?.["reason"] : null;
+  const aside = directory.setAside(entity, typeof reason === "string" ? reason : "damaged");
   report.line("warn", "cache_set_aside", { version: entity.id, path: aside }, "A damaged cache file was set aside");
 }
