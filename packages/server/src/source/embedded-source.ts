@@ -7,6 +7,8 @@ import type { Service } from "../runtime/service.ts";
 const HOST = "127.0.0.1";
 /** The first one tried: so that a program that writes to it finds it at the same place after a restart. */
 const PORT_FIRST = 27_117;
+/** It lives in this process's memory, whose capture reads it at once: minutes of a busy demo. */
+const OPLOG_BYTES_MAX = 32 * 1024 * 1024;
 
 /**
  * The server behind `sources.NAME.uri = "embedded"`: our own development server, in memory and in this process, with
@@ -31,7 +33,11 @@ export class EmbeddedSource implements Service {
   async start(): Promise<void> {
     // Loaded where it is wanted: it brings a query language that a real source doesn't need here.
     const { DevMongo } = await import("@emcache/dev-mongo");
-    this.#server = await DevMongo.start({ host: HOST, port: await freePort(HOST, PORT_FIRST) });
+    this.#server = await DevMongo.start({
+      host: HOST,
+      port: await freePort(HOST, PORT_FIRST),
+      oplogBytesMax: OPLOG_BYTES_MAX,
+    });
     this.#logger.warn(
       { event: "embedded_source_started", uri: this.#server.uri },
       `the embedded source is a development server in memory, not MongoDB: ${this.#server.uri}`,
