@@ -46,6 +46,24 @@ export interface Shape {
   readonly indexes: readonly Index[];
 }
 
+/**
+ * What happens with a value or a document that can't be mapped; it becomes a reject in each case.
+ * `null`: the value is NULL. `skip_document`: the document has no row. `stop`: the entity stops until it is told to go on.
+ */
+export type OnReject = "null" | "skip_document" | "stop";
+
+/** All of them, in the order in which messages list them; the first is the default. */
+export const ON_REJECT = ["null", "skip_document", "stop"] as const satisfies OnReject[];
+
+/** What happens when the collection is dropped or renamed away: the entity is emptied, or keeps its rows and is stale. */
+export type OnDrop = "empty" | "keep";
+
+/** Both, in the order in which messages list them; the first is the default. */
+export const ON_DROP = ["empty", "keep"] as const satisfies OnDrop[];
+
+/** A simple MongoDB query as Extended JSON; what "simple" is, says docs/03-entities.md. */
+export type DocumentFilter = Readonly<Record<string, unknown>>;
+
 /** What an operator writes to create or change an entity. */
 export interface EntityDefinition {
   readonly name: string;
@@ -54,6 +72,12 @@ export interface EntityDefinition {
   /** Name of the collection in that source's database. */
   readonly source: string;
   readonly shape: Shape;
+  /** Only documents that match have a row; one that matches no more is a delete. Absent: all. */
+  readonly filter?: DocumentFilter;
+  /** Default: `null`. */
+  readonly on_reject?: OnReject;
+  /** Default: `empty`. */
+  readonly on_drop?: OnDrop;
 }
 
 /** One version of an entity, as it was registered. */

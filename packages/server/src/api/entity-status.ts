@@ -93,8 +93,28 @@ function versionStatus(
 }
 
 /** The registered definition alone, in the order in which the brief writes it. */
-export function entityOnly({ id, name, client, source, shape, created_at }: Entity): Entity {
-  return { id, name, client, source, shape, created_at };
+export function entityOnly({
+  id,
+  name,
+  client,
+  source,
+  shape,
+  filter,
+  on_reject,
+  on_drop,
+  created_at,
+}: Entity): Entity {
+  return {
+    id,
+    name,
+    client,
+    source,
+    shape,
+    ...(filter === undefined ? {} : { filter }),
+    ...(on_reject === undefined ? {} : { on_reject }),
+    ...(on_drop === undefined ? {} : { on_drop }),
+    created_at,
+  };
 }
 
 function unknownSource(name: string): ShownError {

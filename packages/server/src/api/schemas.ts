@@ -1,4 +1,4 @@
-import { COLUMN_TYPES, ID_COLUMN_TYPES } from "@emcache/protocol";
+import { COLUMN_TYPES, ID_COLUMN_TYPES, ON_DROP, ON_REJECT } from "@emcache/protocol";
 import { type TLiteral, Type } from "typebox";
 
 /** Largest number of entries in one answer. */
@@ -58,6 +58,21 @@ export const EntityDefinitionSchema = Type.Object(
         Type.Union([Type.Null(), Type.Array(Type.Object({ name: Type.String(), columns: Type.Array(Type.String()) }))]),
       ),
     }),
+    filter: Type.Optional(
+      Type.Union([Type.Null(), Type.Object({}, { additionalProperties: true })], {
+        description: "A simple MongoDB query as Extended JSON: only documents that match have a row",
+      }),
+    ),
+    on_reject: Type.Optional(
+      Type.Union([Type.Null(), ...literals(ON_REJECT)], {
+        description: "What happens with a value or document that can't be mapped. Default: null",
+      }),
+    ),
+    on_drop: Type.Optional(
+      Type.Union([Type.Null(), ...literals(ON_DROP)], {
+        description: "What happens when the collection is dropped or renamed away. Default: empty",
+      }),
+    ),
   },
   { description: "A mapping of one MongoDB collection to one SQLite table" },
 );

@@ -185,3 +185,34 @@ describe("hostile bodies", () => {
     expect(mistakesOf(deep).length).toBeGreaterThan(0);
   });
 });
+
+describe("what an entity may do without", () => {
+  const context = { sourceNames: ["main"] };
+  const base = {
+    name: "users",
+    client: "main",
+    source: "users",
+    shape: { id_column: { path: "$._id", type: "string" }, columns: [{ name: "a", type: "any", path: "$.a" }] },
+  };
+
+  test("is kept as it was written, and nothing is made up", () => {
+    const policies = { filter: { a: { $gt: 1 } }, on_reject: "stop", on_drop: "keep" };
+    expect(validateEntity({ ...base, ...policies }, context)).toMatchObject(policies);
+    expect(Object.keys(validateEntity(base, context))).toEqual(["name", "client", "source", "shape"]);
+    expect(Object.keys(validateEntity({ ...base, filter: null, on_reject: null, on_drop: null }, context))).toEqual([
+      "name",
+      "client",
+      "source",
+      "shape",
+    ]);
+  });
+
+  test.each([
+    [{ on_reject: "skip" }, 'on_reject: "skip" is not a way to reject; it must be one of null, skip_document, stop'],
+    [{ on_drop: 1 }, "on_drop: is the number 1; it must be a string"],
+    [{ filter: [] }, "filter: is an array; it must be an object"],
+    [{ filter: { a: { $regex: "x" } } }, 'filter: has a regular expression at "a", which is not simple'],
+  ])("is refused with its place and what would be right: %j", (fields, message) => {
+    expect(mistakesOf({ ...base, ...fields })).toEqual([expect.stringContaining(message)]);
+  });
+});

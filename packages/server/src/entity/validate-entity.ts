@@ -1,5 +1,7 @@
-import { type EntityDefinition, isReservedEntityName } from "@emcache/protocol";
+import { type EntityDefinition, isReservedEntityName, ON_DROP, ON_REJECT } from "@emcache/protocol";
 import { fieldOf, MistakeList, shown, type UnknownObject } from "./mistake-list.ts";
+import { oneOf } from "./one-of.ts";
+import { validateFilter } from "./validate-filter.ts";
 import { validateName } from "./validate-name.ts";
 import { validateShape } from "./validate-shape.ts";
 
@@ -8,7 +10,7 @@ const COLLECTION_BYTES_MAX = 254;
 
 /**
  * Checks what an operator wrote as an entity and returns it with its known fields only; unknown ones are ignored,
- * `indexes` may be null or absent.
+ * `indexes`, `filter`, `on_reject` and `on_drop` may be null or absent.
  *
  * Throws `entity_invalid` with every mistake at once in `errors`, each as `shape.columns[1].path: what was wrong;
  * what would be right`. Takes any value: bodies are hostile.
@@ -30,7 +32,22 @@ function definitionOf(entity: UnknownObject, sourceNames: readonly string[], mis
   const client = sourceName(fieldOf(entity, "client"), sourceNames, mistakes);
   const source = collectionName(fieldOf(entity, "source"), mistakes);
   const shape = validateShape(fieldOf(entity, "shape"), name, mistakes);
-  return { name, client, source, shape };
+  return { name, client, source, shape, ...policiesOf(entity, mistakes) };
+}
+
+/** The fields that an entity may do without; what was not written is not made up. */
+function policiesOf(
+  entity: UnknownObject,
+  mistakes: MistakeList,
+): Pick<EntityDefinition, "filter" | "on_reject" | "on_drop"> {
+  const [filter, onReject, onDrop] = ["filter", "on_reject", "on_drop"].map((name) => fieldOf(entity, name) ?? null);
+  return {
+    ...(filter === null ? {} : { filter: validateFilter(filter, mistakes) }),
+    ...(onReject === null ? {} : { on_reject: oneOf(onReject, ON_REJECT, "way to reject", "on_reject", mistakes) }),
+    ...(onDrop === null
+      ? {}
+      : { on_drop: oneOf(onDrop, ON_DROP, "answer to a dropped collection", "on_drop", mistakes) }),
+  };
 }
 
 function entityName(value: unknown, mistakes: MistakeList): string {

@@ -9,6 +9,7 @@ import {
 } from "@emcache/protocol";
 import { compileJsonPath, type JsonPath, JsonPathMistake } from "./json-path.ts";
 import { fieldOf, type MistakeList, shown } from "./mistake-list.ts";
+import { oneOf } from "./one-of.ts";
 import { validateName } from "./validate-name.ts";
 
 /** SQLite takes 2000 columns a table by default; half of that leaves room and is more than anyone maps. */
@@ -153,20 +154,4 @@ function validatePath(value: unknown, place: string, mistakes: MistakeList): Jso
     mistakes.add(place, `${shown(text)} is ${error.message}`);
     return null;
   }
-}
-
-function oneOf<T extends string>(
-  value: unknown,
-  allowed: readonly [T, ...T[]],
-  what: string,
-  place: string,
-  mistakes: MistakeList,
-): T {
-  const text = mistakes.string(value, place);
-  const found = allowed.find((candidate) => candidate === text);
-  if (text === null || found !== undefined) return found ?? allowed[0];
-  const nearest = mistakes.nearest(text, allowed);
-  const hint = nearest === null ? "" : ` (did you mean ${nearest}?)`;
-  mistakes.add(place, `${shown(text)} is not a ${what}; it must be one of ${allowed.join(", ")}${hint}`);
-  return allowed[0];
 }

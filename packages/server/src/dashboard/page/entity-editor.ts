@@ -143,8 +143,12 @@ function goToLine(area: HTMLTextAreaElement | null, text: string, line: number):
 }
 
 /** As one writes it by hand: a line for each column and index. */
-function definitionText({ name, client, source, shape }: EntityDefinition): string {
-  const head = Object.entries({ name, client, source }).map(([key, value]) => `  "${key}": ${JSON.stringify(value)},`);
+function definitionText(definition: EntityDefinition): string {
+  const { name, client, source, shape, filter, on_reject, on_drop } = definition;
+  const given = Object.entries({ name, client, source, filter, on_reject, on_drop }).filter(
+    ([, value]) => value !== undefined,
+  );
+  const head = given.map(([key, value]) => `  "${key}": ${JSON.stringify(value)},`);
   const rows = (values: readonly object[]): string =>
     values.length === 0 ? "[]" : `[\n${values.map((value) => `      ${oneLine(value)}`).join(",\n")}\n    ]`;
   const shapeLines = [
