@@ -16,6 +16,12 @@ export interface OplogEntry {
   /** Id of the entity's version. */
   readonly version: number;
   readonly origin: Origin;
+  /** BSON type byte of the document's `_id` (https://bsonspec.org/spec.html); 0 for `sync_start` and `sync_end`. */
+  readonly id_type: number;
+  /** The source transaction that the row belongs to; null where it belongs to none. */
+  readonly transaction: string | null;
+  /** Whether it is the last row of its entity in that transaction: up to here its readers see all or nothing. */
+  readonly transaction_end: boolean;
   /** One value a column, in the order of the shape, without the id; null for all but `upsert`. */
   readonly data: readonly unknown[] | null;
   /** When its batch was committed: RFC 3339, UTC with `Z`. */

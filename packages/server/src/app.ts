@@ -16,6 +16,7 @@ import type { CommittedBatch } from "./oplog/committed-batch.ts";
 import { CopyRequestStore } from "./oplog/copy-request-store.ts";
 import { OplogReader } from "./oplog/oplog-reader.ts";
 import { PostgresEntityStore } from "./oplog/postgres-entity-store.ts";
+import { PageHub } from "./oplog/page-hub.ts";
 import { Postgres } from "./oplog/postgres.ts";
 import { RejectStore } from "./oplog/reject-store.ts";
 import { Retention } from "./oplog/retention.ts";
@@ -58,14 +59,14 @@ export function createApp(config: Config, options: { readonly logger: Logger }):
   };
   const has = new Set(config.roles);
   const log = logParts(config, logger, health);
-  const { postgres, commitSignal, registry, retention, oplog, rejects, pool } = log;
-  for (const service of [postgres, commitSignal, registry, retention]) add(service);
+  const { postgres, commitSignal, registry, retention, oplog, hub, rejects, pool } = log;
+  for (const service of [postgres, commitSignal, registry, retention, hub]) add(service);
 
   const replicator = replicatorOf(config, { logger, health, postgres, rejects });
   const isEmbedded = Object.values(config.sources).some(({ uri }) => uri === EMBEDDED);
   const embedded = isEmbedded && has.has("capture") ? add(new EmbeddedSource(moduleLogger(logger, "source"))) : null;
   const sources = has.has("capture")
-    ? captureServices(config, { logger, health, postgres, commitSignal, registry, replicator, embedded })
+    ? captureServices(config, { logger, health, postgres, commitSignal, registry, replicator, hub, embedded })
     : [];
   const holder = holderName(config.cache.baseDir);
   if (has.has("replicate")) {
@@ -108,6 +109,7 @@ export function createApp(config: Config, options: { readonly logger: Logger }):
     site: new DashboardFiles(),
     validateEntity,
   });
+    hub,
   if (has.has("api")) add(api);
 
   return {
@@ -133,6 +135,7 @@ function logParts(config: Config, rootLogger: Logger, health: HealthRegistry): L
   const logger = moduleLogger(rootLogger, "oplog");
   const { dataDir } = config;
   const postgres = new Postgres({ ...config.database.postgres, dataDir, logger, health: health.component("postgres") });
+  readonly hub: PageHub;
   const { pool } = postgres;
   const commitSignal = new CommitSignal({ postgres, logger });
   const registry = new EntityRegistry({
@@ -149,7 +152,17 @@ function logParts(config: Config, rootLogger: Logger, health: HealthRegistry): L
     commitSignal,
     registry,
     retention,
-    oplog: new OplogReader(pool),
+    oplog,
+    hub,
+  const oplog = new OplogReader(pool);
+  const hub = new PageHub({
+    log: oplog,
+    bytesMax: config.memory.followBytesMax,
+    waitersMax: config.server.waitingMax,
+    intervalMs: config.cache.replicationIntervalS * 1000,
+    logger,
+  });
+  commitSignal.onCommit((head) => hub.wake(head));
     rejects: new RejectStore(pool),
   };
 }
@@ -200,16 +213,20 @@ interface CaptureParts {
 
 /** One capture a source; they share the process's memory for what is on its way into the log. */
 function captureServices(config: Config, parts: CaptureParts): SourceService[] {
-  const { health, postgres, commitSignal, registry, replicator } = parts;
+  const { health, postgres, commitSignal, registry, replicator, hub } = parts;
   const logger = moduleLogger(parts.logger, "source");
   const bytesMax = config.memory.captureBytesMax;
+  readonly hub: PageHub;
   const budget = new ByteBudget({ bytesMax, reservedBytes: Math.floor(bytesMax * STREAM_RESERVE) });
   return Object.entries(config.sources).map(([sourceName, source]) => {
     const takeTurn = async (signal: AbortSignal): Promise<CaptureTurn> => {
       // An entity that is not known yet must not look like one that is gone.
       await registry.loaded(signal);
       const onCommit = (head: number, batch: CommittedBatch | null): void => {
-        if (batch !== null) replicator.hand(batch);
+        if (batch !== null) {
+          replicator.hand(batch);
+          hub.hand(batch);
+        }
         commitSignal.committed(head);
       };
       const onRegistryChange = (): void => commitSignal.registryChanged();

@@ -1,4 +1,6 @@
-import type { Entity, EntityDefinition, Operation, Origin, SnapshotManifest } from "@emcache/protocol";
+import type { Entity, EntityDefinition, SnapshotManifest } from "@emcache/protocol";
+import type { PageHub } from "../oplog/page-hub.ts";
+import type { ReadableLog } from "../oplog/read-log.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { ComponentState } from "../runtime/service.ts";
 
@@ -16,6 +18,10 @@ export interface EntityVersions {
 
 /** The registry as the API sees it: reads are answered from memory, so they go on while PostgreSQL is away. */
 export interface EntityRegistryPort {
+  /** One version, retired ones included; null where there is none, or its entity was deleted. */
+  find(version: number): { readonly entity: Entity; readonly state: "pending" | "live" | "retired" } | null;
+  /** Calls `listener` after each change. Returns how to end it. */
+  onChange(listener: () => void): () => void;
   /** All versions that are not retired. */
   list(): readonly RegisteredEntity[];
   get(name: string): EntityVersions | null;
@@ -26,50 +32,6 @@ export interface EntityRegistryPort {
   /** Whether there was such an entity. */
   delete(name: string): Promise<boolean>;
   refresh(): Promise<void>;
-}
-
-/** One row of the oplog, as a page holds it. */
-export interface OplogRow {
-  readonly position: number;
-  readonly version: number;
-  readonly operation: Operation;
-  readonly docId: string;
-  readonly idType: number;
-  readonly origin: Origin;
-  readonly transaction: string | null;
-  readonly transactionEnd: boolean;
-  /** JSON text of an array, as it is stored; it goes into the answer unparsed. */
-  readonly data: string | null;
-  readonly createdAt: string;
-}
-
-/** What one read of the oplog found. */
-export interface OplogPage {
-  readonly logId: string;
-  readonly floor: number;
-  readonly head: number;
-  readonly rows: readonly OplogRow[];
-  /** Everything up to here, inclusive, was looked at. */
-  readonly position: number;
-  /** Tag of the batch that holds `position`. */
-  readonly tag: string;
-  /** Tag of the batch that holds the position that was asked for; null where the log doesn't know it. */
-  readonly tagAtFrom: string | null;
-}
-
-/** What one read of the oplog asks for. */
-export interface OplogPageRequest {
-  readonly after: number;
-  readonly limit: number;
-  readonly versions: number[];
-  readonly signal: AbortSignal;
-}
-
-/** The oplog as the API reads it. */
-export interface OplogReaderPort {
-  /** @throws EmcacheError `position_too_old`, `oplog_hole`, `postgres_unavailable` */
-  page(request: OplogPageRequest): Promise<OplogPage>;
-  head(): Promise<{ readonly logId: string; readonly head: number; readonly floor: number }>;
 }
 
 /** An error as it is shown beside an entity. */
@@ -189,7 +151,9 @@ export interface ApiDependencies {
   /** Names of the configured sources, for the validation of entities. */
   readonly sourceNames: readonly string[];
   readonly registry: EntityRegistryPort;
-  readonly oplog: OplogReaderPort;
+  readonly oplog: ReadableLog;
+  /** What many readers that are nearly at the head share. */
+  readonly hub: PageHub;
   readonly caches: CachesPort;
   readonly rejects: RejectsPort;
   readonly captures: CapturesPort;

@@ -294,6 +294,8 @@ describe("/api/oplogs/{entity} and /api/oplogs/batch", () => {
         origin: "stream",
         id_type: 2,
         data: JSON.parse(data) as unknown,
+        transaction: null,
+        transaction_end: false,
         created_at: "2026-01-02T03:04:05.678Z",
       },
     ]);

@@ -46,6 +46,7 @@ export class ApiServer implements Service {
   /** Accepts no more, closes idle connections, finishes requests in flight; cuts them off when `signal` aborts. */
   async stop(signal: AbortSignal): Promise<void> {
     this.#isStopping = true;
+    this.#dependencies.hub.endWaits();
     const cutOff = (): void => this.#application.server.closeAllConnections();
     if (signal.aborted) cutOff();
     signal.addEventListener("abort", cutOff, { once: true });

@@ -22,7 +22,7 @@ export function sendLegacyError(reply: FastifyReply, error: EmcacheError): Fasti
       return reply.code(404).send({ error: "Entity not found" });
     default: {
       const { status } = ERROR_CATALOGUE[error.code];
-      if (status === 503) reply.header("retry-after", "1");
+      if (status === 503 || status === 429) reply.header("retry-after", "1");
       return reply.code(status).send({ error: error.message });
     }
   }

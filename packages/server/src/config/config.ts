@@ -39,6 +39,10 @@ export interface Config {
     readonly port: number;
     /** Without a slash at its end; null: not reached by others. */
     readonly advertiseUrl: string | null;
+    /** Requests that may wait for the log at once. */
+    readonly waitingMax: number;
+    /** Whether shared HTTP caches may keep immutable answers. */
+    readonly cachesPublicly: boolean;
     readonly shutdownTimeoutS: number;
   };
   readonly logging: { readonly level: string };
@@ -76,5 +80,5 @@ export interface Config {
     readonly rowsPerSMax: number;
   };
   readonly retention: { readonly ageS: number; readonly rowsMax: number; readonly claimTtlS: number };
-  readonly memory: { readonly captureBytesMax: number };
+  readonly memory: { readonly captureBytesMax: number; readonly followBytesMax: number };
 }

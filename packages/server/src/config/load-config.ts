@@ -154,6 +154,8 @@ function buildConfig(values: OptionValues, sources: Readonly<Record<string, Sour
       host: values["server.host"],
       port: values["server.port"],
       advertiseUrl: nonEmpty(values["server.advertise_url"].replace(/\/+$/, "")) ?? null,
+      waitingMax: values["server.waiting_max"],
+      cachesPublicly: values["server.cache_public"],
       shutdownTimeoutS: values["server.shutdown_timeout"],
     },
     logging: { level: values["logging.level"] },
@@ -188,7 +190,10 @@ function buildConfig(values: OptionValues, sources: Readonly<Record<string, Sour
       rowsMax: values["retention.rows_max"],
       claimTtlS: values["retention.claim_ttl"],
     },
-    memory: { captureBytesMax: values["memory.capture_bytes_max"] },
+    memory: {
+      captureBytesMax: values["memory.capture_bytes_max"],
+      followBytesMax: values["memory.follow_bytes_max"],
+    },
   };
 }
 

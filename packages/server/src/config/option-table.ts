@@ -1,6 +1,6 @@
 import { parseLevelSpec } from "../runtime/level-spec.ts";
 import { FULL_DOCUMENT_MODES, ROLES } from "./config.ts";
-import { integerOption, secondsOption, textOption, wordsOption } from "./option.ts";
+import { booleanOption, integerOption, secondsOption, textOption, wordsOption } from "./option.ts";
 import { checkUrl, SNAPSHOT_OPTIONS } from "./snapshot-options.ts";
 
 /** The word that stands for a database that EMCache runs itself. */
@@ -61,6 +61,20 @@ export const OPTIONS = {
     reason: "a process can't know how it is reached from elsewhere",
     example: "http://emcache-1.internal:8080",
     check: checkUrl,
+  }),
+  "server.waiting_max": integerOption({
+    description: "Requests that may wait for the log to grow at once (wait_ms, streams); one more is answered 429.",
+    min: 1,
+    max: 1_000_000,
+    unit: "requests",
+    default: 5_000,
+    reason: "some 100 MB of sockets; one process deals a page to so many within a second",
+  }),
+  "server.cache_public": booleanOption({
+    description:
+      "Whether HTTP caches in front may share full pages of the log among clients (`cache-control: public`) or only keep each client's own (`private`).",
+    default: false,
+    reason: "a shared cache hands out what it holds without asking for a token; yours to say that this is right",
   }),
   "server.shutdown_timeout": secondsOption({
     description: "How long a stop may take: requests and batches in hand are finished in it, then given up.",
@@ -176,6 +190,14 @@ export const OPTIONS = {
     max: 3_650 * DAY_S,
     default: DAY_S,
     reason: "as long as `retention.age`: a reader that is gone for good costs one more day of storage",
+  }),
+  "memory.follow_bytes_max": integerOption({
+    description: "Bound on the newest part of the log that an API process holds in memory for those who follow it.",
+    min: MEBIBYTE,
+    max: 64 * 1_024 * MEBIBYTE,
+    unit: "bytes",
+    default: 32 * MEBIBYTE,
+    reason: "some 50,000 rows of usual size: a client that is a few seconds behind is served without PostgreSQL",
   }),
   "memory.capture_bytes_max": integerOption({
     description: "Bound on the documents that capture holds in memory on their way into the oplog.",

@@ -45,6 +45,8 @@ export class EntityRegistry implements Service {
   readonly #listeners = new Set<() => void>();
   readonly #firstLoad = Promise.withResolvers<void>();
   #records: readonly EntityRecord[] = [];
+  /** Versions that a newer one has replaced, of entities that there still are. */
+  #retired: ReadonlyMap<number, EntityRecord> = new Map();
   #isLoaded = false;
   /** Counts what was written through this registry, so that a read that began before does not undo it in memory. */
   #writeCount = 0;
@@ -83,6 +85,11 @@ export class EntityRegistry implements Service {
     return live === null && pending === null ? null : { live, pending };
   }
 
+  /** One version, retired ones included; null where there is none, or its entity was deleted. */
+  find(version: number): EntityRecord | null {
+    return this.#records.find(({ entity }) => entity.id === version) ?? this.#retired.get(version) ?? null;
+  }
+
   /** Throws `entity_exists`, `postgres_unavailable`. */
   async create(definition: EntityDefinition): Promise<EntityRecord> {
     const created = await this.#ask((signal) => this.#options.store.create(definition, signal));
@@ -93,16 +100,18 @@ export class EntityRegistry implements Service {
   /** The version that readers will end up with, see `EntityStore.update`. Throws `entity_not_found`, `postgres_unavailable`. */
   async update(name: string, definition: EntityDefinition): Promise<EntityRecord> {
     const updated = await this.#ask((signal) => this.#options.store.update(name, definition, signal));
-    this.#written(name, (records) => [
-      ...records.filter(({ entity, state }) => state === "live" && entity.id !== updated.entity.id),
-      updated,
-    ]);
+    this.#written(name, (records) => {
+      const replaced = records.filter(({ entity, state }) => state === "pending" && entity.id !== updated.entity.id);
+      this.#retire(replaced);
+      return [...records.filter(({ entity, state }) => state === "live" && entity.id !== updated.entity.id), updated];
+    });
     return updated;
   }
 
   /** Whether there was such an entity. Throws `postgres_unavailable`. */
   async delete(name: string): Promise<boolean> {
     const existed = await this.#ask((signal) => this.#options.store.delete(name, signal));
+    this.#retired = new Map([...this.#retired].filter(([, { entity }]) => entity.name !== name));
     this.#written(name, () => []);
     return existed;
   }
@@ -140,6 +149,8 @@ export class EntityRegistry implements Service {
         const records = await this.#ask((signal) => store.list(signal));
         if (writeCount !== this.#writeCount) continue;
         health.healthy();
+        this.#retired = new Map();
+        this.#retire(records.filter(({ state }) => state === "retired"));
         this.#replace(records.filter(({ state }) => state !== "retired"));
         return;
       }
@@ -179,6 +190,14 @@ export class EntityRegistry implements Service {
     const others = this.#records.filter(({ entity }) => entity.name !== name);
     const own = this.#records.filter(({ entity }) => entity.name === name);
     this.#set([...others, ...change(own)]);
+  }
+
+  #retire(records: readonly EntityRecord[]): void {
+    const retired = records.map((record): [number, EntityRecord] => [
+      record.entity.id,
+      { entity: record.entity, state: "retired" },
+    ]);
+    this.#retired = new Map([...this.#retired, ...retired]);
   }
 
   #replace(records: readonly EntityRecord[]): void {

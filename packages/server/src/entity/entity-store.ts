@@ -26,7 +26,7 @@ export interface EntityRecord {
  * a write that was cut off that way may have happened. Definitions come validated.
  */
 export interface EntityStore {
-  /** All versions that are not `retired`, ascending by id. Retired ones may be among them; callers ignore those. */
+  /** All versions that are not `retired`, ascending by id. Retired ones of entities that there still are may be among them. */
   list(signal: AbortSignal): Promise<EntityRecord[]>;
 
   /** Makes the first, pending version of a new name. Throws `entity_exists` where the name has a live or pending one. */

@@ -60,7 +60,7 @@ export function insertStatement(rows: readonly LogRow[]): string {
 /** The statement that gives the rows their positions. `batchId` null: the one that this session took last. */
 export function sealStatement(batchId: string | null, identity: AppendIdentity, batch: CaptureBatch): string {
   const id = batchId ?? (batch.rows.length > 0 ? "currval('emcache.batch_id')" : "0");
-  return `SELECT sealed_position AS first_position, previous_tag, sealed_log_id AS log_id FROM emcache.seal(${id}, ${sqlLiteral(JSON.stringify(sealArgument(identity, batch)))})`;
+  return `SELECT sealed_position AS first_position, previous_tag, sealed_log_id AS log_id, sealed_at AS created_at FROM emcache.seal(${id}, ${sqlLiteral(JSON.stringify(sealArgument(identity, batch)))})`;
 }
 
 /** What `emcache.seal` reads. A field that is absent changes nothing. */

@@ -21,7 +21,12 @@ export interface ExactlyOnceLogOptions {
 export interface Sealed {
   readonly firstPosition: number;
   /** Null where the append turned out to have been committed before. */
-  readonly place: { readonly previousTag: string; readonly logId: string } | null;
+  readonly place: {
+    readonly previousTag: string;
+    readonly logId: string;
+    /** When it was committed: RFC 3339, UTC with `Z`. */
+    readonly createdAt?: string;
+  } | null;
 }
 
 /** An append that was sent. */
@@ -79,7 +84,8 @@ export abstract class ExactlyOnceLog implements CaptureLog {
       this.#number += 1;
       this.#open = null;
       if (batch.rows.length > 0) {
-        const committed = place === null ? null : { ...place, firstPosition, tag: open.tag, rows: batch.rows };
+        const committed =
+          place === null ? null : { createdAt: null, ...place, firstPosition, tag: open.tag, rows: batch.rows };
         this.#told.onCommit(firstPosition + batch.rows.length - 1, committed);
       }
       if (batch.rows.some((row) => row.operation === "sync_end")) this.#told.onRegistryChange();

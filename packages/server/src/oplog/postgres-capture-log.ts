@@ -117,6 +117,14 @@ interface CheckpointRow {
   lookup_horizon: string | null;
 }
 
+/** What `emcache.seal` tells; null where the batch has no rows. */
+interface SealedRow {
+  first_position?: string;
+  previous_tag: string | null;
+  log_id: string | null;
+  created_at: string | null;
+}
+
 interface CopyRow {
   version: number;
   copy_id: string;
@@ -170,10 +178,11 @@ function resultsOf(result: unknown): pg.QueryResult[] {
 
 function sealedOf(results: readonly pg.QueryResult[]): Sealed {
   for (const { rows } of results) {
-    const row = rows[0] as { first_position?: string; previous_tag: string | null; log_id: string | null } | undefined;
+    const row = rows[0] as SealedRow | undefined;
     if (row?.first_position === undefined) continue;
-    const { previous_tag: previousTag, log_id: logId } = row;
-    const place = previousTag === null || logId === null ? null : { previousTag, logId };
+    const { previous_tag: previousTag, log_id: logId, created_at: createdAt } = row;
+    const place =
+      previousTag === null || logId === null || createdAt === null ? null : { previousTag, logId, createdAt };
     return { firstPosition: Number(row.first_position), place };
   }
   throw new EmcacheError("internal", "the log did not tell the batch's position");

@@ -1,10 +1,10 @@
+import { readLog } from "../../oplog/read-log.ts";
 import type { ApiDependencies } from "../api-dependencies.ts";
 import type { ApiInstance } from "../api-instance.ts";
 import { clientGoneSignal } from "../client-gone.ts";
 import { type LegacyOplogQuery, LegacyQueryUnreadable, parseLegacyOplogQuery } from "../legacy-oplog-query.ts";
 import { namedVersion } from "../named-version.ts";
 import { oplogEntriesJson } from "../oplog-json.ts";
-import { readOplog } from "../read-oplog.ts";
 
 type Dependencies = Pick<ApiDependencies, "registry" | "oplog">;
 
@@ -27,7 +27,7 @@ export function addLegacyOplogRoutes(app: ApiInstance, { registry, oplog }: Depe
     const names = knownVersionNames(query.entities, registry);
     reply.header("cache-control", "no-store").type("application/json; charset=utf-8");
     if (names.size === 0) return reply.send("[]");
-    const read = await readOplog(oplog, {
+    const read = await readLog(oplog, {
       versions: [...names.keys()],
       after: query.from,
       offset: 0,

@@ -1,12 +1,13 @@
 import { EmcacheError } from "@emcache/protocol";
 import type { FastifyReply } from "fastify";
 import { type Static, Type } from "typebox";
+import { requireHistory } from "../../oplog/log-read.ts";
+import { readLog } from "../../oplog/read-log.ts";
 import type { ApiDependencies } from "../api-dependencies.ts";
 import type { ApiInstance } from "../api-instance.ts";
 import { clientGoneSignal } from "../client-gone.ts";
 import { requireNamedVersion } from "../named-version.ts";
 import { oplogEntriesJson } from "../oplog-json.ts";
-import { type OplogRead, readOplog } from "../read-oplog.ts";
 import { EntityNameParams, LIMIT_DEFAULT, OplogRange } from "../schemas.ts";
 
 type Dependencies = Pick<ApiDependencies, "registry" | "oplog">;
@@ -62,14 +63,15 @@ async function answerRange(
   { registry, oplog }: Dependencies,
 ): Promise<void> {
   const names = versionNames(entityNames, registry);
-  const read = await readOplog(oplog, {
+  const read = await readLog(oplog, {
     versions: [...names.keys()],
     after: range.after ?? null,
     offset: range.offset ?? 0,
     limit: range.limit ?? LIMIT_DEFAULT,
     signal: clientGoneSignal(reply),
   });
-  checkHistory(range, read);
+  const tag = range.after === undefined ? null : (range.tag ?? null);
+  requireHistory({ logId: range.log_id ?? null, tag }, read);
   reply.header("emcache-log-id", read.logId).header("emcache-position", read.position).header("emcache-tag", read.tag);
   reply.header("cache-control", "no-store").type("application/json; charset=utf-8");
   const head = JSON.stringify({
@@ -98,14 +100,4 @@ function versionNames(entityNames: readonly string[], registry: Dependencies["re
   }
   if (mistakes.length > 0) throw new EmcacheError("entity_not_found", mistakes.join("\n"), { errors: mistakes });
   return names;
-}
-
-/** A reader that says which history it has read so far is refused where the log's is another one (invariant 11). */
-function checkHistory(range: Static<typeof RangeQuery>, read: OplogRead): void {
-  const isOtherLog = range.log_id !== undefined && range.log_id !== read.logId;
-  const isOtherHistory = range.tag !== undefined && range.after !== undefined && range.tag !== read.tagAtFrom;
-  if (!isOtherLog && !isOtherHistory) return;
-  throw new EmcacheError("history_mismatch", "The log's history is not the one that the request names", {
-    details: { log_id: read.logId, floor: read.floor, head: read.head },
-  });
 }

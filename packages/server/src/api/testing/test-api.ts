@@ -8,28 +8,28 @@ import { MemoryEntityStore } from "../../entity/testing/memory-entity-store.ts";
 import { validateEntity } from "../../entity/validate-entity.ts";
 import { HealthRegistry } from "../../runtime/health-registry.ts";
 import { createLogger } from "../../runtime/logger.ts";
+import type { OplogPage, PageRow } from "../../oplog/oplog-page.ts";
+import type { PageRequest } from "../../oplog/oplog-reader.ts";
+import { PageHub } from "../../oplog/page-hub.ts";
+import type { ReadableLog } from "../../oplog/read-log.ts";
 import type {
   ApiDependencies,
   CacheStatusShown,
   CaptureStatus,
   ContentCoding,
-  OplogPage,
-  OplogPageRequest,
-  OplogReaderPort,
-  OplogRow,
   SnapshotFile,
 } from "../api-dependencies.ts";
 import { ApiServer } from "../api-server.ts";
 
 /** The log in memory. It looks at `scanMax` positions a page, as the real one stops at some number. */
-export class MemoryOplog implements OplogReaderPort {
-  readonly rows: OplogRow[] = [];
+export class MemoryOplog implements ReadableLog {
+  readonly rows: PageRow[] = [];
   floor = 1;
   scanMax = 1_000_000;
   failure: EmcacheError | null = null;
   pageCount = 0;
 
-  append(version: number, operation: OplogRow["operation"], docId = "", data: string | null = null): void {
+  append(version: number, operation: PageRow["operation"], docId = "", data: string | null = null): void {
     const position = this.rows.length + 1;
     const createdAt = "2026-01-02T03:04:05.678Z";
     this.rows.push({
@@ -51,18 +51,22 @@ export class MemoryOplog implements OplogReaderPort {
     return { logId: "log-1", head: this.rows.length, floor: this.floor };
   }
 
-  async page({ after, limit, versions }: OplogPageRequest): Promise<OplogPage> {
+  async page({ after, limit, versions }: PageRequest): Promise<OplogPage> {
     const { logId, head, floor } = await this.head();
     this.pageCount += 1;
     if (after + 1 < floor)
       throw new EmcacheError("position_too_old", `the log starts at ${floor}`, { details: { floor } });
     const through = Math.min(after + this.scanMax, head);
     const rows = this.rows
-      .filter(({ position, version }) => position > after && position <= through && versions.includes(version))
+      .filter(
+        ({ position, version }) => position > after && position <= through && (versions?.includes(version) ?? true),
+      )
       .slice(0, limit);
     const position = rows.length === limit ? (rows.at(-1)?.position ?? after) : Math.max(after, through);
     const tagAtFrom = after > head ? null : tagOf(after);
-    return { logId, floor, head, rows, position, tag: tagOf(position), tagAtFrom };
+    const batches = versions === undefined ? rows.map((row) => batchOf(row.position)) : [];
+    const full = position < head;
+    return { logId, floor, head, rows, position, tag: tagOf(position), tagAtFrom, full, batches };
   }
 }
 
@@ -72,6 +76,11 @@ function tagOf(position: number): string {
 
 /** The definition that the brief creates. */
 export const USERS: EntityDefinition = {
+/** Each row is a batch of its own. */
+function batchOf(position: number): OplogPage["batches"][number] {
+  return { first: position, count: 1, tag: tagOf(position) };
+}
+
   name: "users",
   client: "main",
   source: "users",
@@ -118,6 +127,7 @@ export class TestApi {
       health: new HealthRegistry().component("registry"),
     });
     this.server = new ApiServer({
+  readonly hub: PageHub;
       host: "127.0.0.1",
       port: 0,
       logger,
@@ -131,7 +141,17 @@ export class TestApi {
           {
             docId: "d1",
             column: "age",
+    this.hub =
+      overrides.hub ??
+      new PageHub({
+        log: overrides.oplog ?? this.oplog,
+        bytesMax: 4_000_000,
+        waitersMax: 1000,
+        intervalMs: 1000,
+        logger,
+      });
             reason: "is no integer",
+      hub: this.hub,
             sample: '"x"',
             seenCount: 2,
             lastSeenAt: "2026-01-02T03:04:05.000Z",
@@ -160,6 +180,10 @@ export class TestApi {
     await this.server.start();
     return this;
   }
+        find: (name, wanted, coding) => this.find(name, wanted, coding),
+        restore: (name, point) => this.restore(name, point),
+        remove: async (_name, id) => void this.removed.push(id),
+        damaged: async (_file, path) => void this.damaged.push(path),
 
   async close(): Promise<void> {
     await this.server.stop(AbortSignal.timeout(1000));
@@ -171,12 +195,14 @@ export class TestApi {
     const isNew = this.registry.get(definition.name) === null;
     const created = await (isNew
       ? this.registry.create(definition)
+    await this.hub.start();
       : this.registry.update(definition.name, definition));
     if (state === "live") await this.makeLive(created.entity.id);
     return created.entity.id;
   }
 
   /** What the end of its first copy does. */
+    await this.hub.stop();
   async makeLive(version: number): Promise<void> {
     this.store.makeLive(version);
     await this.registry.refresh();

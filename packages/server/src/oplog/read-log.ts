@@ -1,39 +1,34 @@
 import { EmcacheError } from "@emcache/protocol";
 import { untilAborted } from "../runtime/until-aborted.ts";
-import type { OplogPage, OplogReaderPort, OplogRow } from "./api-dependencies.ts";
+import type { LogRead } from "./log-read.ts";
+import type { OplogPage, PageRow } from "./oplog-page.ts";
+import type { PageRequest } from "./oplog-reader.ts";
 
 /** Rows in one read of the log while rows are being skipped. */
 const SKIP_PAGE_ROWS = 2000;
 /** One answer ends early once it holds this much: 10,000 large documents must not fill the memory. */
-const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
+export const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
 /** How often reading from the floor starts anew when retention moves the floor at the same moment. */
 const FLOOR_ATTEMPTS_MAX = 5;
 /** The log is given up after this time; no client waits longer (EMCache's Go client: 30 s). */
 const READ_TIMEOUT_MS = 25_000;
 
-/** What a route wants of the log. */
-export interface OplogQuery {
+/** The log as readers of some entities read it; `OplogReader` is one. */
+export interface ReadableLog {
+  /** @throws EmcacheError `position_too_old`, `oplog_hole`, `postgres_unavailable` */
+  page(request: PageRequest): Promise<OplogPage>;
+  head(): Promise<{ readonly logId: string; readonly head: number; readonly floor: number }>;
+}
+
+/** What is wanted of the log. */
+export interface LogQuery {
   readonly versions: readonly number[];
   /** Rows after this position; null: from the floor. */
   readonly after: number | null;
   /** Matching rows to skip first. */
   readonly offset: number;
   readonly limit: number;
-  /** Aborts when the client is gone. */
   readonly signal: AbortSignal;
-}
-
-/** What was found; `position` is what to ask for next as `after`. */
-export interface OplogRead {
-  readonly logId: string;
-  readonly floor: number;
-  readonly head: number;
-  readonly rows: readonly OplogRow[];
-  /** Everything up to here, inclusive, was looked at. */
-  readonly position: number;
-  readonly tag: string;
-  /** Tag of the batch that holds `after`. */
-  readonly tagAtFrom: string | null;
 }
 
 /**
@@ -42,7 +37,7 @@ export interface OplogRead {
  *
  * @throws EmcacheError `position_too_old` where `after` lies below the floor; `postgres_unavailable`
  */
-export async function readOplog(reader: OplogReaderPort, query: OplogQuery): Promise<OplogRead> {
+export async function readLog(reader: ReadableLog, query: LogQuery): Promise<LogRead> {
   const timeout = AbortSignal.timeout(READ_TIMEOUT_MS);
   const signal = AbortSignal.any([query.signal, timeout]);
   try {
@@ -57,7 +52,7 @@ export async function readOplog(reader: OplogReaderPort, query: OplogQuery): Pro
   }
 }
 
-async function readFromFloorOrAfter(reader: OplogReaderPort, query: OplogQuery): Promise<OplogRead> {
+async function readFromFloorOrAfter(reader: ReadableLog, query: LogQuery): Promise<LogRead> {
   if (query.after !== null) return readAfter(reader, query, query.after);
   for (let attempt = 1; ; attempt++) {
     const { floor } = await reader.head();
@@ -70,8 +65,8 @@ async function readFromFloorOrAfter(reader: OplogReaderPort, query: OplogQuery):
   }
 }
 
-async function readAfter(reader: OplogReaderPort, query: OplogQuery, after: number): Promise<OplogRead> {
-  const rows: OplogRow[] = [];
+async function readAfter(reader: ReadableLog, query: LogQuery, after: number): Promise<LogRead> {
+  const rows: PageRow[] = [];
   let toSkip = query.offset;
   let position = after;
   let bytes = 0;
