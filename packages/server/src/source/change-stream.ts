@@ -1,4 +1,5 @@
 import { BSON, type Document } from "mongodb";
+import { EmcacheError } from "@emcache/protocol";
 import type { CursorReply } from "./cursor-reply.ts";
 import { asRefusedToken } from "./mongo-error.ts";
 import { RawCursor } from "./raw-cursor.ts";
@@ -77,7 +78,7 @@ export class ChangeStream {
 
 function pipelineOf(source: SourceConnection, collections: ReadonlySet<string>, start: StreamStart): Document[] {
   const names = [...collections];
-  const position = start.kind === "now" ? {} : { [start.kind]: BSON.deserialize(start.token) };
+  const position = start.kind === "now" ? {} : { [start.kind]: tokenDocument(source, start.token) };
   return [
     { $changeStream: { ...position, ...(source.hasPostImages ? { fullDocument: "whenAvailable" } : {}) } },
     {
@@ -93,4 +94,14 @@ function pipelineOf(source: SourceConnection, collections: ReadonlySet<string>, 
     // The manual wants it last.
     ...(source.canSplitEvents ? [{ $changeStreamSplitLargeEvent: {} }] : []),
   ];
+}
+
+/** @throws source_history_lost for bytes that are no document: a damaged checkpoint is as good as none */
+function tokenDocument(source: MongoSource, token: Uint8Array): Document {
+  try {
+    return BSON.deserialize(token);
+  } catch (error) {
+    const message = `Source ${source.sourceName}: the resume token of its checkpoint can't be read`;
+    throw new EmcacheError("source_history_lost", message, { cause: error });
+  }
 }

@@ -342,5 +342,11 @@ describe.each(Object.entries(SERVERS))("a source's capture of %s", (_name, start
     const second = await startCapture([entityOf(1, "a")], log);
     await caughtUp(second, 1, "a");
     expect(log.rows.filter(({ operation }) => operation === "sync_start")).toHaveLength(2);
+    await second.stop();
+    await insertMany("a", 30, 40);
+    log.checkpoint = { resumeToken: Buffer.from("no BSON"), clusterTime: null, lookupHorizon: null };
+    const third = await startCapture([entityOf(1, "a")], log);
+    await caughtUp(third, 1, "a");
+    expect(log.rows.filter(({ operation }) => operation === "sync_start")).toHaveLength(3);
   });
 });
