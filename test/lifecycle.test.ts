@@ -192,58 +192,6 @@ describe("databases that are away", () => {
   });
 });
 
-describe("history that the source has lost", () => {
-  test("invariant 7: no orphans: a new copy of the same version, old data served meanwhile", async () => {
-    const folder = folderOf("lost-history");
-    const server = await SecantusServer.start({ folder, oplogEntriesMax: 500, syncOnCommit: false });
-    started.push({ dispose: () => server.stop() });
-    const { MongoClient } = await import("mongodb");
-    const client = await new MongoClient(server.uri, { writeConcern: { w: "majority" } }).connect();
-    started.push({ dispose: () => client.close() });
-    const collection = client.db("shop").collection("lost");
-    const documents = Array.from({ length: 4_000 }, (_, index) => ({ _id: index as never, seq: new Int32(1) }));
-    await collection.insertMany(documents);
-    const sources = { main: { uri: server.uri, database: "shop" } };
-    const emcache = await EmcacheProcess.start({ folder, sources, settings: { "copy.rows_per_s_max": 2_000 } });
-    started.push(emcache);
-    const api = new EmcacheApi(() => emcache.address);
-    const before = await api.createEntity(workloadEntity("lost", "lost"));
-    await api.waitUntilLive("lost", 30_000);
-    await emcache.stop();
-    await collection.deleteMany({ _id: { $gte: 1_500 } } as never);
-    await collection.insertMany(
-      Array.from({ length: 900 }, (_, index) => ({ _id: (10_000 + index) as never, seq: new Int32(2) })),
-    );
-    await emcache.restart();
-    const seen = new Set<number>();
-    const cacheFile = join(emcache.cacheFolder, "lost.db");
-    await eventually(
-      () => {
-        const database = openCache(cacheFile);
-        const rows = Number(database.prepare("SELECT count(*) FROM lost").pluck().get());
-        const orphans = Number(
-          database.prepare("SELECT count(*) FROM lost WHERE CAST(id AS INTEGER) BETWEEN 1500 AND 9999").pluck().get(),
-        );
-        database.close();
-        seen.add(rows);
-        return rows === 2_400 && orphans === 0;
-      },
-      40_000,
-      () => `the copy has replaced what was lost; row counts seen: ${[...seen].join(", ")}`,
-    );
-    // Until the copy was whole, readers had all of the old rows.
-    expect(Math.min(...seen)).toBe(2_400);
-    expect(seen.has(4_000)).toBe(true);
-    expect(await api.entity("lost")).toMatchObject({ id: before.id, state: "live" });
-    await eventually(
-      async () => (await api.entity("lost")).rows === 2_400,
-      10_000,
-      async () => `2,400 rows; it shows ${(await api.entity("lost")).rows}`,
-    );
-    expect(emcache.logs()).toContain(`"event":"history_lost"`);
-  });
-});
-
 describe("start and stop", () => {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     test(`${signal} ends it in order, within the shutdown time, with nothing left`, async () => {

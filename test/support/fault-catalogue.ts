@@ -22,7 +22,7 @@ export const FAULTS: readonly Fault[] = [
   fault(6, "step-down of the primary under load", 20, "step-downs"),
   fault(7, "rollback of writes that no majority had", 20, "rollbacks"),
   fault(8, "a small oplog outrun while EMCache was stopped", 2, "times"),
-  fault(9, "a corrupt, cut or foreign resume token", 6, "tokens"),
+  fault(9, "a corrupt, cut or foreign resume token", 8, "tokens"),
   fault(10, "an idle entity beside 1 million writes elsewhere", 1_000_000, "writes"),
   fault(11, "a 16 MB update with images, SIGKILL between its fragments; servers that split no events", 20, "kills"),
   fault(12, "every BSON type as `_id`", 8, "passes over all types"),

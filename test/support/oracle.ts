@@ -33,6 +33,15 @@ export async function expectedTable(
   collection: Collection,
   entity: Pick<EntityRequest, "shape">,
 ): Promise<ExpectedTable> {
+  const documents = collection.find({}, { raw: true, batchSize: 5_000, readConcern: "majority" });
+  return expectedOf(documents as unknown as AsyncIterable<Uint8Array>, entity);
+}
+
+/** Maps documents, given as BSON, by the table "Types". */
+export async function expectedOf(
+  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  entity: Pick<EntityRequest, "shape">,
+): Promise<ExpectedTable> {
   const { id_column: idColumn, columns } = entity.shape;
   const idPath = compilePath(idColumn.path);
   const readers = columns.map((column) => ({ type: column.type, find: compilePath(column.path) }));
@@ -40,9 +49,9 @@ export async function expectedTable(
   let documents = 0;
   /** Keys and columns of refused values: two documents of one key are one place for an operator. */
   const refused = new Set<string>();
-  for await (const bytes of collection.find({}, { raw: true, batchSize: 5_000, readConcern: "majority" })) {
+  for await (const bytes of source) {
     documents += 1;
-    const document = readBson(bytes as unknown as Uint8Array);
+    const document = readBson(bytes);
     const id = mapId(idColumn.type, idPath(document));
     if (id === null) {
       refused.add(`document ${documents}`);

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { Int32, type Collection } from "mongodb";
 import { EmcacheApi, type EntityAnswer, type EntityRequest } from "./emcache-api.ts";
-import { EmcacheProcess } from "./emcache-process.ts";
+import { type EmcacheOptions, EmcacheProcess } from "./emcache-process.ts";
 import { eventually } from "./eventually.ts";
 import { type HistoryReport, checkHistory } from "./history-check.ts";
 import { type Comparison, compareCache, expectedTable, openCache, readMetadata } from "./oracle.ts";
@@ -14,6 +14,8 @@ export interface TestSystemOptions {
   readonly settings?: Readonly<Record<string, string | number>>;
   /** Whether the source's acknowledged writes survive a SIGKILL of it. Default false: several times faster. */
   readonly syncOnCommit?: boolean;
+  /** What else EMCache is started with: a PostgreSQL of the test's own, an environment. */
+  readonly emcache?: Pick<EmcacheOptions, "postgresUri" | "environment">;
 }
 
 /** A source, an EMCache that caches it, and the means to judge it. */
@@ -44,12 +46,17 @@ export class TestSystem<Mongo extends TestMongo = TestMongo> {
 
   /** On a source that was started already; `dispose` ends it. */
   static async startOn<Mongo extends TestMongo>(
-    { folder, settings }: TestSystemOptions,
+    { folder, settings, emcache: more }: TestSystemOptions,
     mongo: Mongo,
   ): Promise<TestSystem<Mongo>> {
     const sources = { main: { uri: mongo.uri, database: mongo.databaseName } };
     try {
-      const emcache = await EmcacheProcess.start({ folder, sources, ...(settings === undefined ? {} : { settings }) });
+      const emcache = await EmcacheProcess.start({
+        folder,
+        sources,
+        ...(settings === undefined ? {} : { settings }),
+        ...more,
+      });
       return new TestSystem(folder, mongo, emcache);
     } catch (error) {
       await mongo.stop();
