@@ -1,0 +1,71 @@
+import { execFile } from "node:child_process";
+import { cpSync, mkdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { expect, test } from "vitest";
+import { useTestFolder } from "../support/use-test-folder.ts";
+
+const run = promisify(execFile);
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const folder = useTestFolder("dockerfile");
+
+/** `npm ci`, a build and an install. */
+const BUILD_TIMEOUT_MS = 900_000;
+
+interface Instruction {
+  readonly word: string;
+  readonly rest: string;
+}
+
+/** The instructions of a Dockerfile, continued lines joined. */
+function instructionsOf(file: string): Instruction[] {
+  return readFileSync(file, "utf8")
+    .replaceAll(/^#.*\n/gm, "")
+    .replaceAll("\\\n", " ")
+    .split("\n")
+    .filter((line) => line.trim() !== "")
+    .map((line) => {
+      const [word = "", ...rest] = line.trim().split(/\s+/);
+      return { word, rest: rest.join(" ") };
+    });
+}
+
+test(
+  "the Dockerfile's build runs in a fresh folder, and what it makes serves",
+  async () => {
+    const instructions = instructionsOf(join(root, "Dockerfile"));
+    const stages = instructions.flatMap(({ word }, index) => (word === "FROM" ? [index] : []));
+    const build = join(folder, "build");
+    mkdirSync(build);
+    for (const { word, rest } of instructions.slice(stages[0], stages[1])) {
+      if (word === "COPY") await copyTracked(build);
+      if (word === "RUN") await run("sh", ["-ec", rest], { cwd: build, maxBuffer: 64 * 1_048_576 });
+    }
+    const emcache = join(build, "app/node_modules/.bin/emcache");
+    expect((await run(emcache, ["--version"])).stdout.trim()).toMatch(/^\d+\.\d+\.\d+$/);
+    const { stdout } = await run(emcache, ["config", "check"], {
+      cwd: folder,
+      env: { ...process.env, EMCACHE_SOURCES__MAIN__URI: "embedded", EMCACHE_SOURCES__MAIN__DATABASE: "shop" },
+    });
+    expect(stdout).not.toBe("");
+  },
+  BUILD_TIMEOUT_MS,
+);
+
+test("the image's program is not root, and is asked whether it lives", () => {
+  const instructions = instructionsOf(join(root, "Dockerfile"));
+  const last = instructions.slice(instructions.findLastIndex(({ word }) => word === "FROM"));
+  expect(last.find(({ word }) => word === "USER")?.rest).toMatch(/^[1-9]\d+/);
+  expect(last.find(({ word }) => word === "HEALTHCHECK")?.rest).toContain("/health/live");
+  expect(last.find(({ word }) => word === "ENTRYPOINT")?.rest).toBe('["emcache"]');
+});
+
+/** What `COPY . .` takes from a clean checkout. */
+async function copyTracked(target: string): Promise<void> {
+  const { stdout } = await run("git", ["ls-files", "-z"], { cwd: root, maxBuffer: 64 * 1_048_576 });
+  for (const file of stdout.split("\0").filter((name) => name !== "")) {
+    mkdirSync(dirname(join(target, file)), { recursive: true });
+    cpSync(join(root, file), join(target, file));
+  }
+}
