@@ -97,7 +97,7 @@ function pipelineOf(source: SourceConnection, collections: ReadonlySet<string>, 
 }
 
 /** @throws source_history_lost for bytes that are no document: a damaged checkpoint is as good as none */
-function tokenDocument(source: MongoSource, token: Uint8Array): Document {
+function tokenDocument(source: SourceConnection, token: Uint8Array): Document {
   try {
     return BSON.deserialize(token);
   } catch (error) {
