@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
+import { EmcacheError } from "@emcache/protocol";
 import pg from "pg";
 import type { ComponentHealth } from "../runtime/component-health.ts";
 import { messageOf } from "../runtime/error-message.ts";
@@ -129,7 +130,7 @@ export class Postgres implements Service {
           onAttempt();
         },
       });
-      this.#options.health.healthy();
+      await this.#tellWritable(signal).catch(() => "the next look says so");
       this.#options.logger.info({ event: "postgres_ready" }, "PostgreSQL is ready");
       this.#ready.resolve();
       onAttempt();
@@ -145,6 +146,19 @@ export class Postgres implements Service {
     await this.#warm();
   }
 
+  /** A server that answers may still take no writes: a standby after a failover, or one that its operator made read-only. */
+  async #tellWritable(signal: AbortSignal): Promise<void> {
+    const { rows } = await withClient(this.pool, { signal, timeoutMs: CHECK_TIMEOUT_MS }, (client) =>
+      client.query<{ standby: boolean; read_only: boolean }>(
+        "SELECT pg_is_in_recovery() AS standby, current_setting('transaction_read_only')::boolean AS read_only",
+      ),
+    );
+    const { health } = this.#options;
+    if (rows[0]?.read_only !== true) return health.healthy();
+    const what = rows[0].standby ? "it is a standby" : "it is set to be read-only (default_transaction_read_only)";
+    health.degraded(new EmcacheError("postgres_unavailable", `This PostgreSQL takes no writes: ${what}`));
+  }
+
   /** Opens the connections that are to be kept, so that the first work after a start doesn't wait for them. */
   async #warm(): Promise<void> {
     const clients = await Promise.allSettled(
@@ -158,7 +172,7 @@ export class Postgres implements Service {
     for (;;) {
       await this.#interval(signal);
       try {
-        await withClient(this.pool, { signal, timeoutMs: CHECK_TIMEOUT_MS }, (client) => client.query("SELECT 1"));
+        await this.#tellWritable(signal);
       } catch (error) {
         signal.throwIfAborted();
         this.#options.logger.warn({ event: "postgres_lost" }, messageOf(error));
