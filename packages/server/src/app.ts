@@ -7,6 +7,7 @@ import { CacheClaims } from "./cache/cache-claims.ts";
 import { Replicator } from "./cache/replicator.ts";
 import type { Config, SourceConfig } from "./config/config.ts";
 import { EMBEDDED } from "./config/option-table.ts";
+import { replicatedEntities, snapshotsOf } from "./app-snapshots.ts";
 import { DashboardFiles } from "./dashboard/dashboard-files.ts";
 import { EntityRegistry } from "./entity/entity-registry.ts";
 import { validateEntity } from "./entity/validate-entity.ts";
@@ -15,12 +16,11 @@ import { CommitSignal } from "./oplog/commit-signal.ts";
 import type { CommittedBatch } from "./oplog/committed-batch.ts";
 import { CopyRequestStore } from "./oplog/copy-request-store.ts";
 import { OplogReader } from "./oplog/oplog-reader.ts";
-import { PostgresEntityStore } from "./oplog/postgres-entity-store.ts";
 import { PageHub } from "./oplog/page-hub.ts";
+import { PostgresEntityStore } from "./oplog/postgres-entity-store.ts";
 import { Postgres } from "./oplog/postgres.ts";
 import { RejectStore } from "./oplog/reject-store.ts";
 import { Retention } from "./oplog/retention.ts";
-import { PostgresSnapshotStore } from "./oplog/snapshot-store.ts";
 import { SourceLease } from "./oplog/source-lease.ts";
 import { ByteBudget } from "./runtime/byte-budget.ts";
 import { messageOf } from "./runtime/error-message.ts";
@@ -28,7 +28,6 @@ import { HealthRegistry } from "./runtime/health-registry.ts";
 import { type Logger, moduleLogger } from "./runtime/logger.ts";
 import type { Service } from "./runtime/service.ts";
 import { ServiceStack } from "./runtime/service-stack.ts";
-import { SnapshotManager } from "./snapshot/snapshot-manager.ts";
 import { EmbeddedSource } from "./source/embedded-source.ts";
 import type { MongoSourceOptions } from "./source/mongo-source.ts";
 import { type CaptureTurn, SourceService } from "./source/source-service.ts";
@@ -69,9 +68,10 @@ export function createApp(config: Config, options: { readonly logger: Logger }):
     ? captureServices(config, { logger, health, postgres, commitSignal, registry, replicator, hub, embedded })
     : [];
   const holder = holderName(config.cache.baseDir);
+  const snapshots = snapshotsOf(config, { logger, health, registry, oplog, pool, holder, replicator });
   if (has.has("replicate")) {
     add(replicator);
-    registry.onChange(() => replicator.setEntities(registry.list()));
+    add(replicatedEntities(config, { logger, registry, replicator, snapshots }));
     commitSignal.onCommit((head) => replicator.wake(head));
     const statuses = (): ReturnType<Replicator["statuses"]> => replicator.statuses();
     add(
@@ -80,27 +80,14 @@ export function createApp(config: Config, options: { readonly logger: Logger }):
   }
   for (const source of sources) add(source);
 
-  const snapshots = add(
-    new SnapshotManager({
-      baseDir: config.cache.baseDir,
-      checkIntervalMs: config.snapshot.checkIntervalS * 1000,
-      minLag: config.snapshot.minLag,
-      keepCount: config.snapshot.keepCount,
-      holder,
-      registry,
-      caches: replicator,
-      oplog,
-      store: new PostgresSnapshotStore(pool),
-      health: health.component("snapshots"),
-      logger: moduleLogger(logger, "snapshot"),
-    }),
-  );
+  add(snapshots);
   const api = new ApiServer({
     ...config.server,
     logger: moduleLogger(logger, "api"),
     sourceNames: Object.keys(config.sources),
     registry,
     oplog,
+    hub,
     caches: replicator,
     rejects,
     captures: capturesOf(sources, health),
@@ -109,7 +96,6 @@ export function createApp(config: Config, options: { readonly logger: Logger }):
     site: new DashboardFiles(),
     validateEntity,
   });
-    hub,
   if (has.has("api")) add(api);
 
   return {
@@ -127,6 +113,7 @@ interface LogParts {
   readonly registry: EntityRegistry;
   readonly retention: Retention;
   readonly oplog: OplogReader;
+  readonly hub: PageHub;
   readonly rejects: RejectStore;
 }
 
@@ -135,7 +122,6 @@ function logParts(config: Config, rootLogger: Logger, health: HealthRegistry): L
   const logger = moduleLogger(rootLogger, "oplog");
   const { dataDir } = config;
   const postgres = new Postgres({ ...config.database.postgres, dataDir, logger, health: health.component("postgres") });
-  readonly hub: PageHub;
   const { pool } = postgres;
   const commitSignal = new CommitSignal({ postgres, logger });
   const registry = new EntityRegistry({
@@ -145,15 +131,6 @@ function logParts(config: Config, rootLogger: Logger, health: HealthRegistry): L
     health: health.component("registry"),
   });
   commitSignal.onRegistryChange(() => void registry.refresh().catch(() => "the poll sees it"));
-  const retention = new Retention({ pool, ...config.retention, logger, health: health.component("retention") });
-  return {
-    postgres,
-    pool,
-    commitSignal,
-    registry,
-    retention,
-    oplog,
-    hub,
   const oplog = new OplogReader(pool);
   const hub = new PageHub({
     log: oplog,
@@ -163,6 +140,15 @@ function logParts(config: Config, rootLogger: Logger, health: HealthRegistry): L
     logger,
   });
   commitSignal.onCommit((head) => hub.wake(head));
+  const retention = new Retention({ pool, ...config.retention, logger, health: health.component("retention") });
+  return {
+    postgres,
+    pool,
+    commitSignal,
+    registry,
+    retention,
+    oplog,
+    hub,
     rejects: new RejectStore(pool),
   };
 }
@@ -208,6 +194,7 @@ interface CaptureParts {
   readonly commitSignal: CommitSignal;
   readonly registry: EntityRegistry;
   readonly replicator: Replicator;
+  readonly hub: PageHub;
   readonly embedded: EmbeddedSource | null;
 }
 
@@ -216,7 +203,6 @@ function captureServices(config: Config, parts: CaptureParts): SourceService[] {
   const { health, postgres, commitSignal, registry, replicator, hub } = parts;
   const logger = moduleLogger(parts.logger, "source");
   const bytesMax = config.memory.captureBytesMax;
-  readonly hub: PageHub;
   const budget = new ByteBudget({ bytesMax, reservedBytes: Math.floor(bytesMax * STREAM_RESERVE) });
   return Object.entries(config.sources).map(([sourceName, source]) => {
     const takeTurn = async (signal: AbortSignal): Promise<CaptureTurn> => {

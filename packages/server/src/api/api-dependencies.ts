@@ -1,8 +1,13 @@
-import type { Entity, EntityDefinition, SnapshotManifest } from "@emcache/protocol";
+import type { Entity, EntityDefinition } from "@emcache/protocol";
+import type { StoredClaim } from "../oplog/claim-store.ts";
+import type { ConsumerSeen } from "../oplog/consumer-claims.ts";
 import type { PageHub } from "../oplog/page-hub.ts";
 import type { ReadableLog } from "../oplog/read-log.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { ComponentState } from "../runtime/service.ts";
+import type { SnapshotsPort } from "./snapshots-port.ts";
+
+export type { ContentCoding, SnapshotFile, SnapshotsPort } from "./snapshots-port.ts";
 
 /** One version of an entity and what it is now. */
 export interface RegisteredEntity {
@@ -96,28 +101,14 @@ export interface CapturesPort {
   copyProgress(version: number): { readonly rowCount: number; readonly rowCountEstimate: number } | null;
 }
 
-/** A snapshot and its file on this machine. */
-export interface SnapshotFile {
-  readonly manifest: SnapshotManifest;
-  readonly path: string;
-}
-
-/** How a file's bytes are sent: `identity` as they are. */
-export type ContentCoding = "identity" | "gzip" | "zstd";
-
-/** The snapshots of this process. */
-export interface SnapshotsPort {
-  /** @throws EmcacheError `entity_not_found`, `snapshot_not_ready`, `snapshot_damaged` */
-  create(entityName: string, signal: AbortSignal): Promise<SnapshotManifest>;
-  /** The newest verified one of the live version. */
-  newest(entityName: string): Promise<SnapshotFile | null>;
-  list(entityName?: string): Promise<readonly SnapshotManifest[]>;
-  /**
-   * The file that EMCache's earlier Go client starts from: no view, stamped for its way of replaying, in mode `sync`
-   * while the entity's first copy is running.
-   * @throws EmcacheError `snapshot_not_ready`
-   */
-  legacyFile(entityName: string, coding: ContentCoding, signal: AbortSignal): Promise<string>;
+/** Those who follow the log under a name. */
+export interface ConsumersPort {
+  /** Takes note of one; stored a little later. @throws EmcacheError `bad_request` where the name can't be one */
+  seen(seen: ConsumerSeen): void;
+  /** The furthest behind first. @throws EmcacheError `postgres_unavailable` */
+  list(signal: AbortSignal): Promise<readonly StoredClaim[]>;
+  /** Whether there was one. @throws EmcacheError `postgres_unavailable` */
+  remove(name: string, signal: AbortSignal): Promise<boolean>;
 }
 
 /** The health of the process's parts, by name. */
@@ -154,6 +145,11 @@ export interface ApiDependencies {
   readonly oplog: ReadableLog;
   /** What many readers that are nearly at the head share. */
   readonly hub: PageHub;
+  readonly consumers: ConsumersPort;
+  /** A consumer that was not seen for longer, in seconds, holds back nothing. */
+  readonly claimTtlS: number;
+  /** Whether shared HTTP caches may keep immutable answers. */
+  readonly cachesPublicly: boolean;
   readonly caches: CachesPort;
   readonly rejects: RejectsPort;
   readonly captures: CapturesPort;

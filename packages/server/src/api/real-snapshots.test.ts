@@ -1,6 +1,6 @@
 import { openReader } from "@emcache/cache-file";
 import type { SnapshotManifest } from "@emcache/protocol";
-import { zstdDecompressSync } from "node:zlib";
+import { gunzipSync, zstdDecompressSync } from "node:zlib";
 import { request } from "node:http";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { SnapshotFixture, upserts } from "../snapshot/testing/snapshot-fixture.ts";
@@ -55,10 +55,16 @@ test("POST, GET and the Go client's route over real SQLite files", async () => {
   expect(created.status).toBe(201);
   const manifest = (await created.json()) as SnapshotManifest;
   expect(manifest).toMatchObject({ entity: "users", rows: 10, position });
-  const { bytes, coding } = await rawBytes("/api/snapshots/users", { "accept-encoding": "zstd, gzip" });
+  const { bytes, coding } = await rawBytes("/api/snapshots/users", {});
   expect(coding).toBeUndefined();
   expect(bytes.length).toBe(manifest.size_bytes);
   expect(rowsIn(bytes, "SELECT count(*) FROM users")).toBe(10);
+  const compressed = await rawBytes("/api/snapshots/users", { "accept-encoding": "zstd, gzip" });
+  expect(compressed.coding).toBe("zstd");
+  expect(compressed.bytes.length).toBe(manifest.compressions[0]?.size_bytes);
+  expect(zstdDecompressSync(compressed.bytes).equals(bytes)).toBe(true);
+  const gzip = await rawBytes("/api/snapshots/users", { "accept-encoding": "gzip" });
+  expect(gunzipSync(gzip.bytes).equals(bytes)).toBe(true);
   const legacy = await rawBytes("/api/snapshot/users", { "accept-encoding": "identity" });
   expect(rowsIn(legacy.bytes, "SELECT count(*) FROM data")).toBe(10);
 });

@@ -12,14 +12,8 @@ export class EntryCounter {
     this.#oplog = oplog;
   }
 
-  /** Whether the version has `wanted` or more entries after `since` and up to `until`. */
-  async hasEntries(
-    version: number,
-    since: number,
-    until: number,
-    wanted: number,
-    signal: AbortSignal,
-  ): Promise<boolean> {
+  /** How many entries the version has after `since` and up to `until`; counted up to `wanted`. */
+  async count(version: number, since: number, until: number, wanted: number, signal: AbortSignal): Promise<number> {
     const known = this.#counts.get(version);
     let { position, entries } = known?.since === since ? known : { position: since, entries: 0 };
     while (entries < wanted && position < until) {
@@ -34,7 +28,7 @@ export class EntryCounter {
       position = page.position;
     }
     this.#counts.set(version, { since, position, entries });
-    return entries >= wanted;
+    return entries;
   }
 
   /** Forgets versions that are not asked for any more. */

@@ -57,7 +57,9 @@ export class LegacyFiles {
     const path = base.kind === "snapshot" ? await this.#fromSnapshot(base.manifest) : await this.#fromCache(base);
     if (coding === "identity") return path;
     const compressed = path + SUFFIXES[coding];
-    await this.#make(compressed, () => compressFile(path, compressed, coding, this.#tasks.signal));
+    await this.#make(compressed, async () => {
+      await compressFile(path, compressed, coding, this.#tasks.signal);
+    });
     return compressed;
   }
 

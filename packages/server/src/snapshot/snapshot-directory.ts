@@ -5,11 +5,19 @@ import type { Logger } from "../runtime/logger.ts";
 
 /** What is not complete yet ends with this and is removed at the next start. */
 const BUILDING = ".building";
+/** Which name a form of a snapshot's file has after `ID.db`. */
+const FORM_SUFFIXES = { identity: "", zstd: ".zst", gzip: ".gz" } as const;
+
+/** How the bytes of a stored file are coded; `identity` is the SQLite file itself. */
+export type FormCoding = keyof typeof FORM_SUFFIXES;
+
+const CODINGS: readonly FormCoding[] = ["identity", "zstd", "gzip"];
+
 /** Files made for the Go client, in a folder beside the snapshots; made anew after each start. */
 const LEGACY_FOLDER = "legacy";
 
 /**
- * The files of snapshots: `ENTITY/ID.db`, and beside it `ID.json`, its manifest. Writing the manifest is what makes a
+ * The files of snapshots: `ENTITY/ID.db`, its compressed forms `ID.db.zst` and `ID.db.gz`, and `ID.json`, its manifest. Writing the manifest is what makes a
  * snapshot exist, so that a crash at any moment leaves either a whole snapshot or leftovers that `load` removes.
  */
 export class SnapshotDirectory {
@@ -21,9 +29,9 @@ export class SnapshotDirectory {
     this.#logger = logger;
   }
 
-  /** Path of the file of a snapshot. */
-  pathOf({ entity, id }: Pick<SnapshotManifest, "entity" | "id">): string {
-    return join(this.root, entity, `${id}.db`);
+  /** Path of the file of a snapshot, or of a form of it. */
+  pathOf({ entity, id }: Pick<SnapshotManifest, "entity" | "id">, coding: FormCoding = "identity"): string {
+    return join(this.root, entity, `${id}.db${FORM_SUFFIXES[coding]}`);
   }
 
   /** Where to build the file of a snapshot; its folder exists afterwards. */
@@ -58,7 +66,13 @@ export class SnapshotDirectory {
   /** The manifest goes first: from then on the snapshot doesn't exist. */
   async remove(manifest: Pick<SnapshotManifest, "entity" | "id">): Promise<void> {
     await rm(this.#manifestPathOf(manifest), { force: true });
-    await rm(this.pathOf(manifest), { force: true });
+    await this.removeFiles(manifest);
+  }
+
+  /** Removes the forms of a snapshot that has no manifest. */
+  async removeFiles(manifest: Pick<SnapshotManifest, "entity" | "id">): Promise<void> {
+    for (const coding of CODINGS) await rm(this.pathOf(manifest, coding), { force: true });
+    await rm(this.pathOf(manifest) + BUILDING, { force: true });
   }
 
   /** Removes the folder of an entity that has no snapshot any more; one that isn't empty stays. */
@@ -72,6 +86,7 @@ export class SnapshotDirectory {
     const path = this.pathOf(manifest);
     await rm(this.#manifestPathOf(manifest), { force: true });
     await rename(path, `${path}.damaged`).catch(() => {});
+    await this.removeFiles(manifest);
   }
 
   /** Reads all manifests and removes what a crash left behind. */
@@ -93,7 +108,12 @@ export class SnapshotDirectory {
       const manifest = await this.#readManifest(name, file);
       if (manifest !== null) found.push(manifest);
     }
-    const kept = new Set(found.flatMap(({ id }) => [`${id}.db`, `${id}.json`]));
+    const kept = new Set(
+      found.flatMap((manifest) => [
+        `${manifest.id}.json`,
+        ...formsOf(manifest).map(({ coding }) => `${manifest.id}.db${FORM_SUFFIXES[coding]}`),
+      ]),
+    );
     for (const file of files) {
       if (kept.has(file) || file.endsWith(".damaged")) continue;
       this.#logger.info(
@@ -112,8 +132,10 @@ export class SnapshotDirectory {
     try {
       const manifest = JSON.parse(await readFile(join(this.root, entity, file), "utf8")) as SnapshotManifest;
       if (manifest.entity !== entity || `${manifest.id}.json` !== file) return null;
-      const { size } = await stat(this.pathOf(manifest));
-      return size === manifest.size_bytes ? manifest : null;
+      for (const { coding, sizeBytes } of formsOf(manifest)) {
+        if ((await stat(this.pathOf(manifest, coding))).size !== sizeBytes) return null;
+      }
+      return manifest;
     } catch {
       return null;
     }
@@ -122,6 +144,18 @@ export class SnapshotDirectory {
   #manifestPathOf({ entity, id }: Pick<SnapshotManifest, "entity" | "id">): string {
     return join(this.root, entity, `${id}.json`);
   }
+}
+
+/** What a manifest says of each form of its file; the file itself comes first. */
+export function formsOf(
+  manifest: SnapshotManifest,
+): { readonly coding: FormCoding; readonly sizeBytes: number; readonly sha256: string }[] {
+  const compressed = manifest.compressions.map(({ coding, size_bytes, sha256 }) => ({
+    coding,
+    sizeBytes: size_bytes,
+    sha256,
+  }));
+  return [{ coding: "identity", sizeBytes: manifest.size_bytes, sha256: manifest.sha256 }, ...compressed];
 }
 
 /** Makes renames in a folder survive a power failure. Not every file system lets a folder be synced. */

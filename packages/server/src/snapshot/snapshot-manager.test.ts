@@ -28,6 +28,15 @@ function files(entity: string): string[] {
     : [];
 }
 
+/** What lies there of one snapshot. */
+function filesOf(id: string): string[] {
+  return [".db", ".db.gz", ".db.zst", ".json"].map((suffix) => id + suffix);
+}
+
+function sha256Of(bytes: Buffer): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
 /** Until `check` throws no more. The machine may be busy with all the other tests. */
 function eventually(check: () => unknown): Promise<unknown> {
   return vi.waitFor(check, { timeout: 20_000, interval: 20 });
@@ -53,7 +62,7 @@ describe("create", () => {
       position,
       tag: `tag-${position}`,
       rows: 50,
-      cluster_time_s: 1_700_000_000,
+      cluster_time_s: position,
     });
     const newest = await manager.newest("users");
     expect(newest?.manifest).toEqual(manifest);
@@ -63,7 +72,15 @@ describe("create", () => {
     const reader = openReader(newest?.path ?? "");
     expect(reader.prepare("SELECT count(*) AS n FROM users").get()).toEqual({ n: 50 });
     reader.close();
-    expect(fixture.store.records.get(manifest.id)).toEqual({ manifest, holder: "here", path: newest?.path });
+    const place = { holder: "here", path: newest?.path, url: "", objectKey: null };
+    expect(fixture.store.records.get(manifest.id)).toMatchObject({ manifest, ...place });
+    const compressed = readFileSync(`${newest?.path}.zst`);
+    expect(manifest.compressions).toEqual([
+      { coding: "zstd", size_bytes: compressed.length, sha256: sha256Of(compressed) },
+      expect.objectContaining({ coding: "gzip", sha256: sha256Of(readFileSync(`${newest?.path}.gz`)) }),
+    ]);
+    expect(zstdDecompressSync(compressed)).toEqual(bytes);
+    expect(gunzipSync(readFileSync(`${newest?.path}.gz`))).toEqual(bytes);
   });
 
   test("refuses what is not there or not whole", async () => {
@@ -111,7 +128,7 @@ describe("create", () => {
     }
     await eventually(async () => expect((await manager.list()).map(({ id }) => id)).toEqual(ids.slice(2).toReversed()));
     await eventually(() => expect([...fixture.store.records.keys()].sort()).toEqual(ids.slice(2).sort()));
-    expect(files("users")).toHaveLength(4);
+    expect(files("users")).toHaveLength(8);
   });
 });
 
@@ -143,7 +160,7 @@ describe("while PostgreSQL is away", () => {
     const second = fixture.manager({ checkIntervalMs: 10 });
     await second.start();
     await eventually(() => expect(fixture.store.records.size).toBe(1));
-    expect(files("users")).toHaveLength(2);
+    expect(files("users")).toHaveLength(4);
     fixture.records = known;
     loaded.resolve();
     expect(await second.newest("users")).not.toBeNull();
@@ -187,7 +204,7 @@ test("invariant 9: a snapshot that is listed is restorable, with its position, i
     reader.close();
     const { state, logId } = readCacheState(restored);
     expect(state.point).toEqual({ position: manifest.position, tag: manifest.tag });
-    expect(manifest).toMatchObject({ log_id: logId, rows: manifest.position - 2, cluster_time_s: 1_700_000_000 });
+    expect(manifest).toMatchObject({ log_id: logId, rows: manifest.position - 2, cluster_time_s: manifest.position });
   }
 });
 
@@ -200,11 +217,12 @@ describe("after a start", () => {
     const { id } = await first.create("users", NEVER);
     await first.stop(AbortSignal.abort());
     const folder = join(fixture.baseDir, "snapshots", "users");
-    for (const name of ["a.db.building", "b.db", "c.json", "d.json.building"]) writeFileSync(join(folder, name), "{}");
+    for (const name of ["a.db.building", "b.db", "b.db.zst", "c.json", "d.json.building"])
+      writeFileSync(join(folder, name), "{}");
     const second = fixture.manager();
     await second.start();
     expect((await second.list()).map((manifest) => manifest.id)).toEqual([id]);
-    expect(files("users")).toEqual([`${id}.db`, `${id}.json`]);
+    expect(files("users")).toEqual(filesOf(id));
   });
 
   test("a file is compared with its SHA-256 before it is served; a changed one is set aside", async () => {
@@ -269,7 +287,7 @@ describe("by itself", () => {
     expect(files("orders")).toContain(`${old.id}.db`);
     expect(await manager.newest("orders")).toBeNull();
     const next = await manager.create("orders", NEVER);
-    await eventually(() => expect(files("orders")).toEqual([`${next.id}.db`, `${next.id}.json`]));
+    await eventually(() => expect(files("orders")).toEqual(filesOf(next.id)));
     expect([...fixture.store.records.keys()]).toEqual([next.id]);
   });
 });

@@ -1,40 +1,29 @@
 import { EmcacheError, type Entity, type SnapshotManifest } from "@emcache/protocol";
-import { randomBytes } from "node:crypto";
-import { rm } from "node:fs/promises";
-import { join } from "node:path";
-import { systemClock, type Clock } from "../runtime/clock.ts";
 import type { Service } from "../runtime/service.ts";
 import { untilAborted } from "../runtime/until-aborted.ts";
-import { EntryCounter } from "./entry-counter.ts";
-import { type LegacyBase, type LegacyCoding, LegacyFiles } from "./legacy-files.ts";
+import { bootstrapCaches } from "./cache-bootstrap.ts";
+import type { LegacyCoding } from "./legacy-files.ts";
+import { LegacySnapshots } from "./legacy-snapshots.ts";
+import type { PointInTime } from "./point-in-time.ts";
 import type { SnapshotDependencies } from "./snapshot-dependencies.ts";
-import { SnapshotDirectory } from "./snapshot-directory.ts";
-import { SnapshotRegister } from "./snapshot-register.ts";
-import { SnapshotShelf } from "./snapshot-shelf.ts";
+import type { FormCoding } from "./snapshot-directory.ts";
+import type { FoundSnapshot } from "./snapshot-finder.ts";
+import { type SnapshotParts, snapshotParts } from "./snapshot-parts.ts";
+import type { ShelvedFile } from "./snapshot-shelf.ts";
 import { SnapshotTasks } from "./snapshot-tasks.ts";
-
-/** How often a client that waits for a file that can't be made yet is tried for again. */
-const LEGACY_RETRY_MS = 100;
-/** A snapshot this far behind its cache, in positions, is not given to the Go client, which would read it all by HTTP. */
-const LEGACY_LAG_MAX = 10_000;
-/** The manifest's cluster time is worth this wait; the snapshot itself needs no database. */
-const CLUSTER_TIME_WAIT_MS = 2000;
+import { snapshotsToRemove } from "./snapshots-to-remove.ts";
 
 /**
- * Makes, keeps and serves snapshots. One is made on demand, and by itself when an entity has none or `minLag` entries
- * since its last one. `keepCount` of each version are kept. Those of an entity that was deleted go with it; those of
- * a version that was replaced go once its successor has one.
+ * Makes, keeps and serves snapshots: on demand, by a schedule, and by itself when an entity has none or `minLag`
+ * entries since its last one. Those of an entity that was deleted go with it; those of a version that was replaced go
+ * once its successor has one.
  */
 export class SnapshotManager implements Service {
   readonly name = "snapshots";
   readonly #dependencies: SnapshotDependencies;
-  readonly #clock: Clock;
-  readonly #directory: SnapshotDirectory;
   readonly #tasks = new SnapshotTasks();
-  readonly #shelf: SnapshotShelf;
-  readonly #register: SnapshotRegister;
-  readonly #legacy: LegacyFiles;
-  readonly #counter: EntryCounter;
+  readonly #parts: SnapshotParts;
+  readonly #legacy: LegacySnapshots;
   /** Builds that run, by version: whoever asks meanwhile shares the build. */
   readonly #builds = new Map<number, Promise<SnapshotManifest>>();
   #isRegistryLoaded = false;
@@ -42,20 +31,22 @@ export class SnapshotManager implements Service {
   #unsubscribe: () => void = () => {};
   #loop: Promise<void> = Promise.resolve();
   #pruning: Promise<void> = Promise.resolve();
+  #syncing: Promise<void> | null = null;
+  #syncFailure: unknown = null;
 
   constructor(dependencies: SnapshotDependencies) {
-    const { baseDir, store, holder, logger, oplog, clock = systemClock } = dependencies;
+    const tasks = this.#tasks;
+    const parts = snapshotParts(dependencies, tasks);
+    const { directory, shelf, clock } = parts;
+    const create = (name: string, signal: AbortSignal): Promise<SnapshotManifest> => this.create(name, signal);
     this.#dependencies = dependencies;
-    this.#clock = clock;
-    this.#directory = new SnapshotDirectory(join(baseDir, "snapshots"), logger);
-    this.#shelf = new SnapshotShelf(this.#directory, this.#tasks, logger);
-    this.#register = new SnapshotRegister(store, holder, logger);
-    this.#legacy = new LegacyFiles(dependencies, this.#directory, this.#tasks, () => clock.nowMs());
-    this.#counter = new EntryCounter(oplog);
+    this.#parts = parts;
+    this.#legacy = new LegacySnapshots({ dependencies, directory, tasks, shelf, clock, create });
   }
 
   async start(): Promise<void> {
-    await this.#shelf.load();
+    await this.#parts.files.start();
+    await this.#parts.shelf.load();
     const { registry } = this.#dependencies;
     this.#unsubscribe = registry.onChange(() => this.#prune());
     this.#loading = registry.loaded(this.#tasks.signal).then(
@@ -75,6 +66,7 @@ export class SnapshotManager implements Service {
     await untilAborted(builds, signal).catch(() => {});
     this.#tasks.stop();
     await Promise.allSettled([this.#loop, this.#loading, this.#pruning, ...this.#builds.values()]);
+    await this.#syncing;
     this.#dependencies.health.stopped();
   }
 
@@ -85,159 +77,141 @@ export class SnapshotManager implements Service {
    * @throws EmcacheError `entity_not_found`, `snapshot_not_ready`, `snapshot_damaged`, `cache_unavailable`
    */
   async create(entityName: string, signal: AbortSignal): Promise<SnapshotManifest> {
-    const versions = this.#dependencies.registry.get(entityName);
-    if (versions === null) throw entityNotFound(entityName);
-    if (versions.live === null) {
-      throw new EmcacheError(
-        "snapshot_not_ready",
-        `The first copy of the entity ${JSON.stringify(entityName)} is still running`,
-      );
-    }
-    const { entity } = versions.live;
-    let build = this.#builds.get(entity.id);
-    if (build === undefined) {
-      this.#tasks.signal.throwIfAborted();
-      build = this.#build(entity).finally(() => this.#builds.delete(entity.id));
-      build.catch(() => {});
-      this.#builds.set(entity.id, build);
-    }
-    return untilAborted(build, signal);
+    const entity = this.#liveEntity(entityName);
+    return untilAborted(
+      this.#share(entity, () => this.#parts.builder.build(entity)),
+      signal,
+    );
   }
 
-  /** The newest verified snapshot of the entity's live version, and its file; null where there is none. */
+  /** The newest verified snapshot of the entity's live version on this machine, and its file; null where there is none. */
   async newest(entityName: string): Promise<{ manifest: SnapshotManifest; path: string } | null> {
     const live = this.#dependencies.registry.get(entityName)?.live ?? null;
     if (live === null) return null;
-    const manifest = await this.#shelf.newestVerified(live.entity.id);
-    return manifest === null ? null : { manifest, path: this.#directory.pathOf(manifest) };
-  }
-
-  /** All verified snapshots on this machine, newest first. */
-  async list(entityName?: string): Promise<SnapshotManifest[]> {
-    const manifests = await this.#shelf.verified();
-    return entityName === undefined ? manifests : manifests.filter(({ entity }) => entity === entityName);
+    const manifest = await this.#parts.shelf.newestVerified(live.entity.id);
+    return manifest === null ? null : { manifest, path: this.#parts.directory.pathOf(manifest) };
   }
 
   /**
-   * Path of the file that EMCache's Go client starts from (see `LegacyFiles`). While the first copy runs, the cache as
-   * it is; where there is no cache yet (an entity created a moment ago), it waits for one.
+   * Where a snapshot is: the newest of a version (null: of the live one), or the one of an id; null where there is none.
    *
-   * @throws EmcacheError `entity_not_found`; `snapshot_not_ready` where `signal` aborts first
+   * @throws EmcacheError `snapshot_elsewhere`, `object_store_unavailable`, `postgres_unavailable`
    */
-  async legacyFile(entityName: string, coding: LegacyCoding, signal: AbortSignal): Promise<string> {
-    for (;;) {
-      const base = await this.#legacyBase(entityName, signal).catch((error: unknown) => this.#notYet(error, signal));
-      if (base !== null) {
-        const path = await untilAborted(this.#legacy.file(base, coding), signal).catch((error: unknown) =>
-          this.#notYet(error, signal),
-        );
-        if (path !== null) return path;
-      }
-      await this.#clock.sleep(LEGACY_RETRY_MS, signal).catch((error: unknown) => this.#notYet(error, signal));
-    }
+  async find(
+    entityName: string,
+    wanted: { readonly version: number | null; readonly id: string | null },
+    coding: FormCoding,
+    signal: AbortSignal,
+  ): Promise<FoundSnapshot | null> {
+    const version = wanted.version ?? this.#dependencies.registry.get(entityName)?.live?.entity.id ?? null;
+    if (version === null && wanted.id === null) return null;
+    return this.#parts.finder.find({ entity: entityName, version: version ?? -1, id: wanted.id }, coding, signal);
   }
 
-  /** What time can heal is waited for; null then. */
-  #notYet(error: unknown, signal: AbortSignal): null {
-    if (signal.aborted || this.#tasks.signal.aborted) {
-      throw new EmcacheError("snapshot_not_ready", "There is nothing to start from yet", { cause: error });
-    }
-    const isPassing = error instanceof EmcacheError && error.retryable && error.code !== "entity_not_found";
-    if (isPassing) return null;
-    throw error;
+  /**
+   * The entity as it was at a point in time. `signal` ends the waiting, not the making, which others may share.
+   *
+   * @throws EmcacheError `point_unreachable`, `restore_refused`, `entity_not_found`, `snapshot_not_ready`
+   */
+  async restore(entityName: string, point: PointInTime, signal: AbortSignal): Promise<ShelvedFile> {
+    const entity = this.#liveEntity(entityName);
+    return untilAborted(this.#parts.restorer.restore(entity, point, this.#tasks.signal), signal);
   }
 
-  async #legacyBase(entityName: string, signal: AbortSignal): Promise<LegacyBase | null> {
-    const { registry, caches } = this.#dependencies;
-    const versions = registry.get(entityName);
-    const version = versions?.live ?? versions?.pending ?? null;
-    if (version === null) throw entityNotFound(entityName);
-    const { id } = version.entity;
-    if (version.state === "live") {
-      const newest = await this.#shelf.newestVerified(id);
-      if (newest !== null && (await this.#isRecent(newest))) return { kind: "snapshot", manifest: newest };
-      try {
-        return { kind: "snapshot", manifest: await this.create(entityName, signal) };
-      } catch (error) {
-        if (signal.aborted || !(error instanceof EmcacheError)) throw error;
-        // An older one is better than none; without any, the cache as it is, if its copy is still running here.
-        if (newest !== null) return { kind: "snapshot", manifest: newest };
-        if (error.code !== "snapshot_not_ready") throw error;
-      }
-    }
-    const path = caches.pathOf(id);
-    return path === null || !caches.statuses().has(id)
-      ? null
-      : { kind: "cache", entity: entityName, version: id, path };
+  /** All verified snapshots of this machine and, where PostgreSQL is there, of others; newest first. */
+  async list(entityName?: string): Promise<SnapshotManifest[]> {
+    const here = await this.#parts.shelf.verified();
+    const ids = new Set(here.map(({ id }) => id));
+    const elsewhere = await this.#parts.register.elsewhere(entityName ?? null, this.#tasks.signal).catch(() => []);
+    const others = elsewhere.map(({ manifest }) => manifest).filter(({ id }) => !ids.has(id));
+    return [...here, ...others]
+      .filter(({ entity }) => entityName === undefined || entity === entityName)
+      .sort((a, b) => b.position - a.position || b.id.localeCompare(a.id));
   }
 
-  /** Whether the log can be read on from a snapshot, without reading very much. */
-  async #isRecent(manifest: SnapshotManifest): Promise<boolean> {
-    const { caches, oplog } = this.#dependencies;
-    const position = caches.statuses().get(manifest.version)?.position ?? manifest.position;
-    if (position - manifest.position > LEGACY_LAG_MAX) return false;
-    const { floor } = await oplog.head().catch(() => ({ floor: 0 }));
-    return manifest.position >= floor - 1;
+  /** Deletes a snapshot wherever it lies; another holder removes its file within its check interval. */
+  async remove(entityName: string, id: string, signal: AbortSignal): Promise<void> {
+    const here = this.#parts.shelf.all().find((manifest) => manifest.id === id && manifest.entity === entityName);
+    if (here !== undefined) {
+      await this.#remove(here);
+      return;
+    }
+    const records = await this.#parts.register.elsewhere(entityName, signal);
+    const record = records.find(({ manifest }) => manifest.id === id);
+    if (record === undefined) {
+      throw new EmcacheError("snapshot_not_found", `There is no snapshot ${id} of ${JSON.stringify(entityName)}`, {
+        hint: "GET /api/snapshots lists them.",
+      });
+    }
+    if (record.objectKey !== null) await this.#parts.objects?.remove(record.objectKey, signal);
+    if (this.#parts.register.isHeldElsewhere(record)) await this.#parts.register.markDeleted(id, signal);
+    else await this.#parts.register.remove(id, signal);
   }
 
-  async #build(entity: Entity): Promise<SnapshotManifest> {
-    const { caches, logger, health } = this.#dependencies;
-    const sourcePath = caches.pathOf(entity.id);
-    if (sourcePath === null) {
-      throw new EmcacheError(
-        "snapshot_not_ready",
-        `This process has no cache of the entity ${JSON.stringify(entity.name)} yet`,
-      );
+  /** A file that was handed out is not what was written: it is not handed out again. */
+  async damaged(file: ShelvedFile, path: string): Promise<void> {
+    await this.#parts.shelf.setAside(file.manifest, path, "another checksum while it was read");
+    await this.#parts.files.forget(path);
+  }
+
+  /** Path of the file that EMCache's Go client starts from; see `LegacySnapshots`. */
+  legacyFile(entityName: string, coding: LegacyCoding, signal: AbortSignal): Promise<string> {
+    return this.#legacy.file(entityName, coding, signal);
+  }
+
+  /** See `bootstrapCaches`; nothing where there is no object storage. */
+  async bootstrapCaches(cachePathOf: (entity: Entity) => string, signal: AbortSignal): Promise<void> {
+    const { objects, register } = this.#parts;
+    if (objects === null) return;
+    const { registry, oplog, logger } = this.#dependencies;
+    await bootstrapCaches(
+      { objects, register, registry, oplog, cachePathOf, logger },
+      AbortSignal.any([signal, this.#tasks.signal]),
+    );
+  }
+
+  #liveEntity(entityName: string): Entity {
+    const versions = this.#dependencies.registry.get(entityName);
+    if (versions === null) {
+      throw new EmcacheError("entity_not_found", `There is no entity ${JSON.stringify(entityName)}`);
     }
-    const createdAt = new Date(this.#clock.nowMs()).toISOString();
-    const id = `${createdAt.replaceAll(/[-:.]/g, "")}-${randomBytes(4).toString("hex")}`;
-    const targetPath = await this.#directory.buildingPathOf({ entity: entity.name, id });
+    if (versions.live !== null) return versions.live.entity;
+    const name = JSON.stringify(entityName);
+    throw new EmcacheError("snapshot_not_ready", `The first copy of the entity ${name} is still running`);
+  }
+
+  /** One build a version at a time. */
+  #share(entity: Entity, build: () => Promise<ShelvedFile>): Promise<SnapshotManifest> {
+    let running = this.#builds.get(entity.id);
+    if (running === undefined) {
+      this.#tasks.signal.throwIfAborted();
+      running = this.#shelve(entity, build).finally(() => this.#builds.delete(entity.id));
+      running.catch(() => {});
+      this.#builds.set(entity.id, running);
+    }
+    return running;
+  }
+
+  async #shelve(entity: Entity, build: () => Promise<ShelvedFile>): Promise<SnapshotManifest> {
+    const { logger, health } = this.#dependencies;
+    const beginMs = this.#parts.clock.monotonicMs();
     try {
-      const built = await this.#tasks.run({ kind: "build", sourcePath, targetPath });
-      const manifest: SnapshotManifest = {
-        id,
-        entity: entity.name,
-        version: entity.id,
-        log_id: built.logId,
-        position: built.position,
-        tag: built.tag,
-        cluster_time_s: await this.#clusterTimeS(entity, built.position),
-        rows: built.rows,
-        size_bytes: built.sizeBytes,
-        sha256: built.sha256,
-        created_at: createdAt,
-      };
-      if (!this.#isRegistered(entity.id)) throw entityNotFound(entity.name);
-      await this.#directory.publish(manifest);
-      this.#shelf.add(manifest);
+      const file = await build();
+      this.#parts.shelf.add(file);
+      this.#parts.due.made(entity.id, this.#parts.clock.monotonicMs() - beginMs);
+      const { manifest } = file;
+      const { id, position, rows, size_bytes: sizeBytes } = manifest;
       logger.info(
-        {
-          event: "snapshot_created",
-          entity: entity.name,
-          snapshot: id,
-          position: built.position,
-          rows: built.rows,
-          sizeBytes: built.sizeBytes,
-        },
+        { event: "snapshot_created", entity: entity.name, snapshot: id, position, rows, sizeBytes },
         "made a snapshot",
       );
-      await this.#register.add(manifest, this.#directory.pathOf(manifest), this.#tasks.signal);
+      await this.#parts.register.add(manifest, this.#parts.directory.pathOf(manifest), this.#tasks.signal);
       this.#prune();
       return manifest;
     } catch (error) {
-      await rm(targetPath, { force: true });
       if (error instanceof EmcacheError && error.code === "snapshot_damaged") health.degraded(error);
       throw error;
     }
-  }
-
-  /** Null where the batch there is of another source, or PostgreSQL doesn't say in time. */
-  async #clusterTimeS({ client }: Entity, position: number): Promise<number | null> {
-    const signal = AbortSignal.any([this.#tasks.signal, AbortSignal.timeout(CLUSTER_TIME_WAIT_MS)]);
-    const asked = this.#dependencies.oplog.batchAt(position, signal);
-    const batch = await untilAborted(asked, signal).catch(() => null);
-    if (batch === null || batch.source !== client || batch.clusterTime === null) return null;
-    return Number(batch.clusterTime >> 32n);
   }
 
   #isRegistered(version: number): boolean {
@@ -255,30 +229,35 @@ export class SnapshotManager implements Service {
   }
 
   async #pruneNow(): Promise<void> {
-    const { registry, keepCount } = this.#dependencies;
+    const { registry, keepCount, keepAgeMs } = this.#dependencies;
     // Before it has read PostgreSQL the registry is empty, which says nothing about what was deleted.
     if (!this.#isRegistryLoaded) return;
     await this.#legacy.keepOnly((version) => this.#isRegistered(version));
-    const kept = new Map<number, number>();
-    for (const manifest of this.#shelf.all()) {
-      const live = registry.get(manifest.entity)?.live ?? null;
-      const count = (kept.get(manifest.version) ?? 0) + 1;
-      const isCurrent = this.#isRegistered(manifest.version);
-      const isReplaced = !isCurrent && (live === null || this.#shelf.newestOf(live.entity.id) !== null);
-      if (isReplaced || count > Math.max(keepCount, 1)) await this.#remove(manifest);
-      else kept.set(manifest.version, count);
+    for (const [version, manifests] of Map.groupBy(this.#parts.shelf.all(), (manifest) => manifest.version)) {
+      const live = registry.get(manifests[0]?.entity ?? "")?.live ?? null;
+      const isReplaced =
+        !this.#isRegistered(version) && (live === null || this.#parts.shelf.newestOf(live.entity.id) !== null);
+      const removed = isReplaced
+        ? manifests
+        : snapshotsToRemove(manifests, { keepCount, keepAgeMs }, this.#parts.clock.nowMs());
+      for (const manifest of removed) await this.#remove(manifest);
     }
   }
 
   async #remove(manifest: SnapshotManifest): Promise<void> {
-    await this.#shelf.remove(manifest);
-    if (!this.#shelf.all().some(({ entity }) => entity === manifest.entity))
-      await this.#directory.removeFolder(manifest.entity);
-    await this.#register.remove(manifest.id, this.#tasks.signal);
-    this.#dependencies.logger.info(
-      { event: "snapshot_removed", entity: manifest.entity, snapshot: manifest.id },
-      "removed a snapshot",
-    );
+    const { logger } = this.#dependencies;
+    await this.#parts.shelf.remove(manifest);
+    if (!this.#parts.shelf.all().some(({ entity }) => entity === manifest.entity))
+      await this.#parts.directory.removeFolder(manifest.entity);
+    const key = this.#parts.finder.storedKeyOf(manifest.id);
+    if (key !== null) {
+      // What stays there now is without a register entry, and collected as an orphan.
+      await this.#parts.objects?.remove(key, this.#tasks.signal).catch((error: unknown) => {
+        logger.warn({ event: "object_removal_failed", key, error }, "a snapshot stays in object storage for a day");
+      });
+    }
+    await this.#parts.register.remove(manifest.id, this.#tasks.signal);
+    logger.info({ event: "snapshot_removed", entity: manifest.entity, snapshot: manifest.id }, "removed a snapshot");
   }
 
   async #checkForever(): Promise<void> {
@@ -293,19 +272,19 @@ export class SnapshotManager implements Service {
         health.degraded(error);
         logger.warn({ event: "snapshot_check_failed", error }, "snapshots could not be checked; trying again");
       }
-      await this.#clock.sleep(checkIntervalMs, signal).catch(() => {});
+      const untilScheduledMs = Math.max(this.#parts.due.scheduledAtMs - this.#parts.clock.nowMs(), 0);
+      await this.#parts.clock.sleep(Math.min(checkIntervalMs, untilScheduledMs), signal).catch(() => {});
     }
   }
 
   /** One round: makes the snapshots that are due, and sets the register right. One failure doesn't skip the rest. */
   async #check(signal: AbortSignal): Promise<void> {
-    const { registry } = this.#dependencies;
-    const live = registry.list().filter(({ state }) => state === "live");
-    this.#counter.keepOnly(new Set(live.map(({ entity }) => entity.id)));
+    const live = this.#dependencies.registry.list().filter(({ state }) => state === "live");
+    this.#parts.due.begin(new Set(live.map(({ entity }) => entity.id)));
     const failures: unknown[] = [];
     for (const { entity } of live) {
       try {
-        if (await this.#isDue(entity, signal)) await this.create(entity.name, signal);
+        await this.#makeDue(entity, signal);
       } catch (error) {
         signal.throwIfAborted();
         const isNotReady =
@@ -315,22 +294,44 @@ export class SnapshotManager implements Service {
     }
     this.#prune();
     await this.#pruning;
-    await this.#register.reconcile(this.#shelf.all(), (manifest) => this.#directory.pathOf(manifest), signal);
+    await this.#parts.files.sweep();
+    const pathOf = (manifest: SnapshotManifest): string => this.#parts.directory.pathOf(manifest);
+    for (const manifest of await this.#parts.register.reconcile(this.#parts.shelf.all(), pathOf, signal)) {
+      await this.#remove(manifest);
+    }
+    this.#syncObjects(signal);
+    if (this.#syncFailure !== null) failures.push(this.#syncFailure);
     if (failures.length > 0) throw failures[0];
   }
 
-  async #isDue({ id }: Entity, signal: AbortSignal): Promise<boolean> {
-    const { caches, minLag } = this.#dependencies;
-    const status = caches.statuses().get(id);
-    if (status === undefined || status.dataState !== "whole" || this.#builds.has(id)) return false;
-    const newest = await this.#shelf.newestVerified(id);
-    if (newest === null) return true;
-    const wanted = Math.max(minLag, 1);
-    if (status.position - newest.position < wanted) return false;
-    return this.#counter.hasEntries(id, newest.position, status.position, wanted, signal);
+  async #makeDue(entity: Entity, signal: AbortSignal): Promise<void> {
+    if (this.#builds.has(entity.id)) return;
+    const newest = await this.#parts.shelf.find(({ version }) => version === entity.id);
+    const action = await this.#parts.due.actionFor(entity, newest?.manifest ?? null, signal);
+    if (action.kind === "none") return;
+    await this.#share(entity, () =>
+      action.kind === "stamp" && newest !== null
+        ? this.#parts.builder.stamp(entity, newest, action.point)
+        : this.#parts.builder.build(entity),
+    );
   }
-}
 
-function entityNotFound(name: string): EmcacheError {
-  return new EmcacheError("entity_not_found", `There is no entity ${JSON.stringify(name)}`);
+  /** Beside the rounds: an upload may take long. */
+  #syncObjects(signal: AbortSignal): void {
+    if (this.#parts.objectSync === null || this.#syncing !== null) return;
+    const { logger } = this.#dependencies;
+    this.#syncing = this.#parts.objectSync
+      .run(signal)
+      .then(
+        () => (this.#syncFailure = null),
+        (error: unknown) => {
+          if (signal.aborted) return;
+          this.#syncFailure = error;
+          logger.warn({ event: "object_sync_failed", error }, "object storage is not up to date; trying again");
+        },
+      )
+      .then(() => {
+        this.#syncing = null;
+      });
+  }
 }

@@ -1,11 +1,26 @@
 import type { BuiltSnapshot, CopyBracket } from "@emcache/cache-file";
+import type { FileSums } from "./file-sums.ts";
 
 /** Work on SQLite files that blocks its thread for as long as the files are large. */
 export type SnapshotTask =
-  /** Builds and checks a snapshot of a cache file. */
-  | { readonly kind: "build"; readonly sourcePath: string; readonly targetPath: string }
-  /** SHA-256 of a file. */
-  | { readonly kind: "hash"; readonly path: string }
+  /** Builds and checks a snapshot of a cache file, and its compressed forms. */
+  | {
+      readonly kind: "build";
+      readonly sourcePath: string;
+      readonly targetPath: string;
+      readonly compressed: readonly CompressedTarget[];
+    }
+  /** Sums of files. */
+  | { readonly kind: "sum"; readonly paths: readonly string[] }
+  /** Copies a snapshot and says in the copy that it holds for a later position, up to which its entity had no rows. */
+  | {
+      readonly kind: "stamp";
+      readonly sourcePath: string;
+      readonly targetPath: string;
+      readonly compressed: readonly CompressedTarget[];
+      readonly position: number;
+      readonly tag: string;
+    }
   /** Makes the file for EMCache's Go client out of a snapshot, or out of a cache whose first copy is running. */
   | {
       readonly kind: "legacy";
@@ -19,6 +34,18 @@ export type SnapshotTask =
   /** Where a cache file or snapshot is in the log. */
   | { readonly kind: "state"; readonly paths: readonly string[] };
 
+/** A compressed form to make. */
+export interface CompressedTarget {
+  readonly coding: "gzip" | "zstd";
+  readonly path: string;
+}
+
+/** Sums of a file that was made, and of its compressed forms in the order in which they were asked for. */
+export interface MadeSums {
+  readonly sums: FileSums;
+  readonly compressed: readonly FileSums[];
+}
+
 /** Where one file is in the log. */
 export interface FileState {
   readonly path: string;
@@ -30,8 +57,9 @@ export interface FileState {
 
 /** What each kind of task answers. */
 export interface SnapshotTaskResults {
-  readonly build: BuiltSnapshot & { readonly sha256: string };
-  readonly hash: string;
+  readonly build: BuiltSnapshot & MadeSums;
+  readonly sum: readonly FileSums[];
+  readonly stamp: MadeSums;
   readonly legacy: null;
   /** Files that can't be read are left out. */
   readonly state: readonly FileState[];

@@ -1,36 +1,64 @@
 import { EmcacheError, type SnapshotManifest } from "@emcache/protocol";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { Type } from "typebox";
-import type { ApiDependencies, SnapshotFile } from "../api-dependencies.ts";
+import type { ApiDependencies } from "../api-dependencies.ts";
 import type { ApiInstance } from "../api-instance.ts";
 import { clientGoneSignal } from "../client-gone.ts";
+import { chooseContentCoding } from "../content-coding.ts";
 import { requireNamedVersion } from "../named-version.ts";
+import { parseTime } from "../parse-time.ts";
 import { EntityNameParams } from "../schemas.ts";
 import { sendFile } from "../send-file.ts";
+import type { ContentCoding, FoundSnapshot, PointInTime, SnapshotForms } from "../snapshots-port.ts";
 
 type Dependencies = Pick<ApiDependencies, "registry" | "snapshots">;
 
-const ManifestSchema = Type.Object({
-  id: Type.String(),
-  entity: Type.String(),
-  version: Type.Integer(),
-  log_id: Type.String(),
-  position: Type.Integer({ description: "Read the log on from here" }),
-  tag: Type.String(),
-  cluster_time_s: Type.Union([Type.Number(), Type.Null()]),
-  rows: Type.Integer(),
-  size_bytes: Type.Integer(),
-  sha256: Type.String(),
-  created_at: Type.String(),
-});
+/** Between the choice of a file and its opening it may be replaced, or turn out to be damaged: then another one is sent. */
+const ATTEMPTS_MAX = 3;
 
-const InfoQuery = Type.Object({
+const ManifestSchema = Type.Unsafe<SnapshotManifest>(
+  Type.Object({
+    id: Type.String(),
+    entity: Type.String(),
+    version: Type.Integer(),
+    log_id: Type.String(),
+    position: Type.Integer({ description: "Read the log on from here" }),
+    tag: Type.String(),
+    cluster_time_s: Type.Union([Type.Number(), Type.Null()]),
+    rows: Type.Integer(),
+    size_bytes: Type.Integer(),
+    sha256: Type.String(),
+    compressions: Type.Array(
+      Type.Object({ coding: Type.String(), size_bytes: Type.Integer(), sha256: Type.String() }),
+      {
+        description: "Stored forms of the file, sent by `accept-encoding`",
+      },
+    ),
+    created_at: Type.String(),
+  }),
+);
+
+const GetQuery = Type.Object({
   info: Type.Optional(Type.String({ description: "The manifest as JSON instead of the file" })),
+  version: Type.Optional(Type.Integer({ minimum: 0, description: "The newest of this version of the entity" })),
+  id: Type.Optional(Type.String({ description: "This one" })),
+  position: Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: Number.MAX_SAFE_INTEGER,
+      description: "The entity as it was at this position of the log",
+    }),
+  ),
+  time: Type.Optional(
+    Type.String({ description: "The entity as it was at this time of the source: RFC 3339, or seconds since 1970" }),
+  ),
 });
 const ListQuery = Type.Object({ entity: Type.Optional(Type.String()) });
+const SnapshotParams = Type.Object({ name: Type.String(), id: Type.String({ description: "Id of a snapshot" }) });
 
-/** `/api/snapshots`: the list; the newest file of an entity, or its manifest with `?info`; make one now. */
-export function addSnapshotRoutes(app: ApiInstance, { registry, snapshots }: Dependencies): void {
+/** `/api/snapshots`: the list; a snapshot's file, or its manifest with `?info`; make one now; delete one. */
+export function addSnapshotRoutes(app: ApiInstance, dependencies: Dependencies): void {
+  const { registry, snapshots } = dependencies;
   const listSchema = {
     summary: "All snapshots, newest first",
     querystring: ListQuery,
@@ -42,14 +70,23 @@ export function addSnapshotRoutes(app: ApiInstance, { registry, snapshots }: Dep
   });
 
   const getSchema = {
-    summary: "The newest snapshot of an entity: a SQLite file",
+    summary: "The newest snapshot of an entity, or the entity at a point in time: a SQLite file",
     params: EntityNameParams,
-    querystring: InfoQuery,
+    querystring: GetQuery,
   };
   app.get("/api/snapshots/:name", { schema: getSchema }, async (request, reply) => {
+    const { info, version = null, id = null, position, time } = request.query;
     const { name } = request.params;
-    const isInfo = request.query.info !== undefined && request.query.info !== "false" && request.query.info !== "0";
-    await sendNewest(request, reply, isInfo, () => newestOf(name, { registry, snapshots }));
+    const coding = chooseContentCoding(request.headers["accept-encoding"]);
+    const signal = clientGoneSignal(reply);
+    const point = pointOf({ position, time, version, id });
+    const find = async (): Promise<FoundSnapshot> => {
+      if (point === null) return findOrThrow(dependencies, name, { version, id }, coding, signal);
+      requireNamedVersion(registry, name);
+      return { kind: "file", file: await snapshots.restore(name, point, signal) };
+    };
+    const isInfo = info !== undefined && info !== "false" && info !== "0";
+    await answer(request, reply, { find, isInfo, coding, dependencies });
     return reply;
   });
 
@@ -64,36 +101,75 @@ export function addSnapshotRoutes(app: ApiInstance, { registry, snapshots }: Dep
     reply.code(201).header("location", `/api/snapshots/${params.name}`);
     return manifest;
   });
+
+  const deleteSchema = { summary: "Deletes a snapshot", params: SnapshotParams };
+  app.delete("/api/snapshots/:name/:id", { schema: deleteSchema }, async ({ params }, reply) => {
+    requireNamedVersion(registry, params.name);
+    await snapshots.remove(params.name, params.id, clientGoneSignal(reply));
+    reply.code(204);
+  });
 }
 
-async function sendNewest(
+interface Answer {
+  readonly find: () => Promise<FoundSnapshot>;
+  readonly isInfo: boolean;
+  readonly coding: ContentCoding;
+  readonly dependencies: Dependencies;
+}
+
+async function answer(request: FastifyRequest, reply: FastifyReply, job: Answer): Promise<void> {
+  let previousPath: string | null = null;
+  for (let attempt = 1; ; attempt += 1) {
+    const found = await job.find();
+    const manifest = found.kind === "file" ? found.file.manifest : found.manifest;
+    setManifestHeaders(reply, manifest);
+    if (job.isInfo) {
+      reply.send(manifest);
+      return;
+    }
+    if (found.kind === "elsewhere") {
+      // 307 for the holder's route, which is the same one; 302 for an object, which anyone GETs.
+      reply.code(found.isObject ? 302 : 307).header("location", found.url);
+      reply.send();
+      return;
+    }
+    const form = formFor(found.file, job.coding);
+    try {
+      await sendForm(request, reply, found.file, form, job.dependencies);
+      return;
+    } catch (error) {
+      if (form.path === previousPath || attempt === ATTEMPTS_MAX) throw error;
+      previousPath = form.path;
+    }
+  }
+}
+
+async function sendForm(
   request: FastifyRequest,
   reply: FastifyReply,
-  isInfo: boolean,
-  newest: () => Promise<SnapshotFile>,
+  file: SnapshotForms,
+  { path, sha256, coding, chunkSums, sizeBytes }: SnapshotForms["forms"][number],
+  { snapshots }: Dependencies,
 ): Promise<void> {
-  const { manifest, path } = await newest();
-  setManifestHeaders(reply, manifest);
-  if (isInfo) {
-    reply.send(manifest);
-    return;
-  }
   reply.type("application/vnd.sqlite3");
-  reply.header("content-disposition", `attachment; filename="${manifest.entity}.db"`);
-  try {
-    await sendFile(request, reply, { path, etag: manifest.sha256 });
-  } catch (error) {
-    // Between its choice and its opening the file was replaced by a newer one: that one is wanted.
-    const next = await newest();
-    if (next.manifest.id === manifest.id) throw error;
-    setManifestHeaders(reply, next.manifest);
-    await sendFile(request, reply, { path: next.path, etag: next.manifest.sha256 });
-  }
+  reply.header("content-disposition", `attachment; filename="${file.manifest.entity}.db"`);
+  // Of what is sent, RFC 9530; `emcache-sha256` is of the file itself.
+  reply.header("repr-digest", `sha-256=:${Buffer.from(sha256, "hex").toString("base64")}:`);
+  if (coding !== "identity") reply.header("content-encoding", coding);
+  const onDamage = (): Promise<void> => snapshots.damaged(file, path);
+  await sendFile(request, reply, { path, etag: sha256, check: { chunkSums, sizeBytes, onDamage } });
+}
+
+/** The stored form of the coding that is wanted, else the file itself. */
+function formFor({ forms }: SnapshotForms, wanted: ContentCoding): SnapshotForms["forms"][number] {
+  const form = forms.find(({ coding }) => coding === wanted) ?? forms[0];
+  if (form === undefined) throw new EmcacheError("internal", "a snapshot without a file");
+  return form;
 }
 
 /**
- * What a client must know of the file before it has it. `repr-digest` is RFC 9530's; `no-cache` makes caches ask
- * whether the entity tag is still the newest.
+ * What a client must know of the file before it has it. `no-cache` makes caches ask whether the entity tag is still
+ * the newest.
  */
 function setManifestHeaders(reply: FastifyReply, manifest: SnapshotManifest): void {
   reply.headers({
@@ -104,18 +180,42 @@ function setManifestHeaders(reply: FastifyReply, manifest: SnapshotManifest): vo
     "emcache-tag": manifest.tag,
     "emcache-rows": manifest.rows,
     "emcache-sha256": manifest.sha256,
-    "repr-digest": `sha-256=:${Buffer.from(manifest.sha256, "hex").toString("base64")}:`,
     "last-modified": new Date(manifest.created_at).toUTCString(),
     "cache-control": "no-cache",
+    vary: "accept-encoding",
   });
 }
 
-async function newestOf(name: string, { registry, snapshots }: Dependencies): Promise<SnapshotFile> {
+async function findOrThrow(
+  { registry, snapshots }: Dependencies,
+  name: string,
+  wanted: { readonly version: number | null; readonly id: string | null },
+  coding: ContentCoding,
+  signal: AbortSignal,
+): Promise<FoundSnapshot> {
   const version = requireNamedVersion(registry, name);
-  const newest = await snapshots.newest(name);
-  if (newest !== null) return newest;
+  const found = await snapshots.find(name, wanted, coding, signal);
+  if (found !== null) return found;
   const quoted = JSON.stringify(name);
+  if (wanted.id !== null) {
+    throw new EmcacheError("snapshot_not_found", `The entity ${quoted} has no snapshot ${JSON.stringify(wanted.id)}`);
+  }
   if (version.state === "live")
     throw new EmcacheError("snapshot_not_found", `The entity ${quoted} has no snapshot yet`);
   throw new EmcacheError("snapshot_not_ready", `The first copy of the entity ${quoted} is still running`);
+}
+
+/** Null where no point in time is asked for. @throws `bad_request` where more than one thing is asked for */
+function pointOf(query: {
+  readonly position: number | undefined;
+  readonly time: string | undefined;
+  readonly version: number | null;
+  readonly id: string | null;
+}): PointInTime | null {
+  const given = [query.position ?? null, query.time ?? null, query.version, query.id].filter((value) => value !== null);
+  if (given.length > 1) {
+    throw new EmcacheError("bad_request", "position, time, version and id each name a snapshot; give one of them");
+  }
+  if (query.position !== undefined) return { position: query.position };
+  return query.time === undefined ? null : { timeS: parseTime(query.time) };
 }

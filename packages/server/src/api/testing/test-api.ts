@@ -19,7 +19,9 @@ import type {
   ContentCoding,
   SnapshotFile,
 } from "../api-dependencies.ts";
+import { SumsBuilder } from "../../snapshot/file-sums.ts";
 import { ApiServer } from "../api-server.ts";
+import type { SnapshotForm, SnapshotForms, SnapshotsPort } from "../snapshots-port.ts";
 
 /** The log in memory. It looks at `scanMax` positions a page, as the real one stops at some number. */
 export class MemoryOplog implements ReadableLog {
@@ -74,13 +76,13 @@ function tagOf(position: number): string {
   return position === 0 ? "" : `tag-${position}`;
 }
 
-/** The definition that the brief creates. */
-export const USERS: EntityDefinition = {
 /** Each row is a batch of its own. */
 function batchOf(position: number): OplogPage["batches"][number] {
   return { first: position, count: 1, tag: tagOf(position) };
 }
 
+/** The definition that the brief creates. */
+export const USERS: EntityDefinition = {
   name: "users",
   client: "main",
   source: "users",
@@ -94,6 +96,8 @@ function batchOf(position: number): OplogPage["batches"][number] {
     indexes: [{ name: "email_idx", columns: ["email"] }],
   },
 };
+
+const NEVER = new AbortController().signal;
 
 /** An API that listens on a port of its own, over parts in memory. */
 export class TestApi {
@@ -111,8 +115,21 @@ export class TestApi {
   /** Replaces what POST /api/snapshots does. */
   create: (name: string, signal: AbortSignal) => Promise<SnapshotManifest> = async () =>
     this.makeSnapshot(Buffer.from("SQLite format 3\0 1")).manifest;
+  /** Replaces what is found for GET /api/snapshots/{entity}. */
+  find: SnapshotsPort["find"] = async () =>
+    this.snapshot === null ? null : { kind: "file", file: this.formsOf(this.snapshot) };
+  /** Replaces what is restored. */
+  restore: SnapshotsPort["restore"] = async () => {
+    throw new EmcacheError("point_unreachable", "nothing to restore from");
+  };
+  /** Ids that were to be deleted. */
+  readonly removed: string[] = [];
+  /** Paths that were told to be damaged. */
+  readonly damaged: string[] = [];
+  readonly #forms = new Map<string, SnapshotForm>();
   legacy: (name: string, coding: ContentCoding, signal: AbortSignal) => Promise<string> = async (_name, coding) =>
     this.write(`legacy.${coding}`, Buffer.from(`legacy in ${coding}`));
+  readonly hub: PageHub;
   readonly server: ApiServer;
 
   constructor(overrides: Partial<ApiDependencies> = {}) {
@@ -126,8 +143,17 @@ export class TestApi {
       logger,
       health: new HealthRegistry().component("registry"),
     });
+    this.hub =
+      overrides.hub ??
+      new PageHub({
+        log: overrides.oplog ?? this.oplog,
+        bytesMax: 4_000_000,
+        waitersMax: 1000,
+        intervalMs: 1000,
+        logger,
+      });
     this.server = new ApiServer({
-  readonly hub: PageHub;
+      hub: this.hub,
       host: "127.0.0.1",
       port: 0,
       logger,
@@ -141,17 +167,7 @@ export class TestApi {
           {
             docId: "d1",
             column: "age",
-    this.hub =
-      overrides.hub ??
-      new PageHub({
-        log: overrides.oplog ?? this.oplog,
-        bytesMax: 4_000_000,
-        waitersMax: 1000,
-        intervalMs: 1000,
-        logger,
-      });
             reason: "is no integer",
-      hub: this.hub,
             sample: '"x"',
             seenCount: 2,
             lastSeenAt: "2026-01-02T03:04:05.000Z",
@@ -166,6 +182,10 @@ export class TestApi {
         create: (name, signal) => this.create(name, signal),
         newest: async () => this.snapshot,
         list: async () => (this.snapshot === null ? [] : [this.snapshot.manifest]),
+        find: (name, wanted, coding) => this.find(name, wanted, coding, NEVER),
+        restore: (name, point) => this.restore(name, point, NEVER),
+        remove: async (_name, id) => void this.removed.push(id),
+        damaged: async (_file, path) => void this.damaged.push(path),
         legacyFile: (name, coding, signal) => this.legacy(name, coding, signal),
       },
       health: this.health,
@@ -177,16 +197,14 @@ export class TestApi {
 
   async start(): Promise<this> {
     await this.registry.refresh();
+    await this.hub.start();
     await this.server.start();
     return this;
   }
-        find: (name, wanted, coding) => this.find(name, wanted, coding),
-        restore: (name, point) => this.restore(name, point),
-        remove: async (_name, id) => void this.removed.push(id),
-        damaged: async (_file, path) => void this.damaged.push(path),
 
   async close(): Promise<void> {
     await this.server.stop(AbortSignal.timeout(1000));
+    await this.hub.stop();
     rmSync(this.folder, { recursive: true, force: true });
   }
 
@@ -195,14 +213,12 @@ export class TestApi {
     const isNew = this.registry.get(definition.name) === null;
     const created = await (isNew
       ? this.registry.create(definition)
-    await this.hub.start();
       : this.registry.update(definition.name, definition));
     if (state === "live") await this.makeLive(created.entity.id);
     return created.entity.id;
   }
 
   /** What the end of its first copy does. */
-    await this.hub.stop();
   async makeLive(version: number): Promise<void> {
     this.store.makeLive(version);
     await this.registry.refresh();
@@ -231,10 +247,21 @@ export class TestApi {
       rows: 3,
       size_bytes: bytes.length,
       sha256,
+      compressions: [],
       created_at: "2026-01-02T03:04:05.000Z",
     };
-    this.snapshot = { manifest, path: this.write(`${manifest.id}.db`, bytes) };
+    const path = this.write(`${manifest.id}.db`, bytes);
+    const sums = new SumsBuilder();
+    sums.update(bytes);
+    this.#forms.set(path, { coding: "identity", path, ...sums.finish() });
+    this.snapshot = { manifest, path };
     return this.snapshot;
+  }
+
+  /** A snapshot as it is sent: with the sums that it had when it was made. */
+  formsOf({ manifest, path }: SnapshotFile): SnapshotForms {
+    const form = this.#forms.get(path);
+    return { manifest, forms: form === undefined ? [] : [form] };
   }
 
   request(path: string, init: RequestInit = {}): Promise<Response> {

@@ -7,22 +7,23 @@ import { HealthRegistry } from "../../runtime/health-registry.ts";
 import { createLogger } from "../../runtime/logger.ts";
 import { untilAborted } from "../../runtime/until-aborted.ts";
 import { SnapshotManager } from "../snapshot-manager.ts";
-import type { SnapshotDependencies, SnapshotRegistry } from "../snapshot-dependencies.ts";
-import type { SnapshotRecord, SnapshotStore } from "../snapshot-store-port.ts";
+import type { SnapshotDependencies, SnapshotRegistry, SnapshotTimes } from "../snapshot-dependencies.ts";
+import type { ListedRecord, SnapshotRecord, SnapshotStore } from "../snapshot-store-port.ts";
 
 const LOG_ID = "0b0e7d3c-test";
 
 /** The register of snapshots in memory; `isAway` is a PostgreSQL that can't be reached. */
 export class MemorySnapshotStore implements SnapshotStore {
-  readonly records = new Map<string, SnapshotRecord>();
+  readonly records = new Map<string, ListedRecord>();
   isAway = false;
 
   async insert(record: SnapshotRecord): Promise<void> {
     this.#require();
-    if (!this.records.has(record.manifest.id)) this.records.set(record.manifest.id, record);
+    if (this.records.has(record.manifest.id)) return;
+    this.records.set(record.manifest.id, { ...record, isDeleted: false, silentS: 0 });
   }
 
-  async list(entityName: string | null): Promise<SnapshotRecord[]> {
+  async list(entityName: string | null): Promise<ListedRecord[]> {
     this.#require();
     const found = [...this.records.values()].filter(
       ({ manifest }) => entityName === null || manifest.entity === entityName,
@@ -30,13 +31,27 @@ export class MemorySnapshotStore implements SnapshotStore {
     return found.sort((a, b) => b.manifest.position - a.manifest.position);
   }
 
-  async newest(version: number): Promise<SnapshotRecord | null> {
-    return (await this.list(null)).find(({ manifest }) => manifest.version === version) ?? null;
+  async setObjectKey(id: string, objectKey: string | null): Promise<void> {
+    this.change(id, { objectKey });
+  }
+
+  async seen(holder: string, url: string): Promise<void> {
+    for (const [id, record] of this.records) if (record.holder === holder) this.change(id, { url, silentS: 0 });
+  }
+
+  async markDeleted(id: string): Promise<void> {
+    this.change(id, { isDeleted: true });
   }
 
   async remove(id: string): Promise<void> {
     this.#require();
     this.records.delete(id);
+  }
+
+  change(id: string, changes: Partial<ListedRecord>): void {
+    this.#require();
+    const record = this.records.get(id);
+    if (record !== undefined) this.records.set(id, { ...record, ...changes });
   }
 
   #require(): void {
@@ -96,8 +111,7 @@ export class SnapshotFixture {
     const full = rows.map((row, index): CacheRow => ({ ...EMPTY_ROW, ...row, position: from + index + 1 }));
     for (const row of full) this.log.push({ ...row, version });
     const position = this.log.length;
-    for (const [id, cache] of this.caches)
-      cache.apply(id === version ? full : [], { position, tag: `tag-${position}` });
+    for (const [id, cache] of this.caches) cache.apply(id === version ? full : [], { position, tag: tagOf(position) });
     return position;
   }
 
@@ -117,22 +131,32 @@ export class SnapshotFixture {
       checkIntervalMs: 3_600_000,
       minLag: 100,
       keepCount: 2,
+      keepAgeMs: 0,
+      schedule: null,
+      restoreBytesMax: 1_000_000_000,
       holder: "here",
+      advertiseUrl: null,
+      objectStore: null,
+      times: this.times,
       registry: this.registry(),
       caches: {
-        statuses: () => new Map([...this.caches].map(([id, { position, dataState }]) => [id, { position, dataState }])),
+        statuses: () =>
+          new Map([...this.caches].map(([id, { position, tag, dataState }]) => [id, { position, tag, dataState }])),
         pathOf: (version) => this.caches.get(version)?.path ?? null,
       },
       oplog: {
-        batchAt: async () => ({ source: "main", clusterTime: 1_700_000_000n << 32n }),
-        head: async () => ({ floor: this.floor, head: this.log.length }),
+        batchAt: async (position) => (position < this.floor ? null : { tag: tagOf(position) }),
+        head: async () => ({ logId: LOG_ID, floor: this.floor, head: this.log.length }),
         page: async ({ after, limit, versions }) => {
+          if (after < this.floor - 1) throw new EmcacheError("position_too_old", `the log starts at ${this.floor}`);
           const rows = this.log
             .filter(({ position, version }) => position > after && versions.includes(version))
             .slice(0, limit);
           const isFull = rows.length === limit;
-          return { rows, position: isFull ? (rows.at(-1)?.position ?? after) : this.log.length, head: this.log.length };
+          const position = isFull ? (rows.at(-1)?.position ?? after) : this.log.length;
+          return { logId: LOG_ID, rows, position, tag: tagOf(position), tagAtFrom: tagOf(after) };
         },
+        latestSyncStart: async (version) => this.#latestCopy(version),
       },
       store: this.store,
       health: new HealthRegistry().component("snapshots"),
@@ -141,6 +165,23 @@ export class SnapshotFixture {
     });
     this.#managers.push(manager);
     return manager;
+  }
+
+  /** Each position is a batch of the source `main`, one a second since 1970. */
+  readonly times: SnapshotTimes = {
+    timeAt: async (_source, position) => (position < this.floor ? null : BigInt(position) << 32n),
+    lastPositionUntil: async (_source, timeS) => (timeS < this.floor ? null : Math.min(timeS, this.log.length)),
+    nextPositionAfter: async (_source, position) => (position < this.log.length ? position + 1 : null),
+    firstTime: async () => BigInt(this.floor) << 32n,
+    capturedUntil: async () => BigInt(this.log.length + 1) << 32n,
+  };
+
+  #latestCopy(version: number): { position: number; complete: boolean } | null {
+    const rows = this.log.filter((row) => row.version === version && row.position >= this.floor);
+    const end = rows.findLast(({ operation }) => operation === "sync_end")?.position ?? 0;
+    const complete = rows.findLast(({ operation, position }) => operation === "sync_start" && position < end);
+    const start = complete ?? rows.findLast(({ operation }) => operation === "sync_start");
+    return start === undefined ? null : { position: start.position, complete: complete !== undefined };
   }
 
   registry(): SnapshotRegistry {
@@ -165,6 +206,10 @@ export class SnapshotFixture {
     for (const cache of this.caches.values()) cache.close();
     rmSync(this.baseDir, { recursive: true, force: true });
   }
+}
+
+function tagOf(position: number): string {
+  return position === 0 ? "" : `tag-${position}`;
 }
 
 const EMPTY_ROW: CacheRow = {

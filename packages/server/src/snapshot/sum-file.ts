@@ -1,0 +1,17 @@
+import { closeSync, openSync, readSync } from "node:fs";
+import { type FileSums, SUMMED_CHUNK_BYTES, SumsBuilder } from "./file-sums.ts";
+
+/** Reads a file for its sums; blocks its thread. */
+export function sumFile(path: string): FileSums {
+  const sums = new SumsBuilder();
+  const buffer = Buffer.allocUnsafe(SUMMED_CHUNK_BYTES);
+  const file = openSync(path, "r");
+  try {
+    for (let length = readSync(file, buffer); length > 0; length = readSync(file, buffer)) {
+      sums.update(buffer.subarray(0, length));
+    }
+  } finally {
+    closeSync(file);
+  }
+  return sums.finish();
+}
