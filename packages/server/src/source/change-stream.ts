@@ -11,6 +11,13 @@ export type StreamStart =
   /** After this token; `startAfter` also accepts the token of an invalidate event. */
   | { readonly kind: "resumeAfter" | "startAfter"; readonly token: Uint8Array };
 
+/** What a change stream is to deliver. */
+export interface WantedEvents {
+  readonly collections: ReadonlySet<string>;
+  /** Without them every event is small: what changed is looked up. */
+  readonly hasDocuments: boolean;
+}
+
 /** A database has no collection of this name; getMores of its aggregations name it. */
 const DATABASE_CURSOR_COLLECTION = "$cmd.aggregate";
 
@@ -43,19 +50,19 @@ export class ChangeStream {
    */
   static async open(
     source: SourceConnection,
-    collections: ReadonlySet<string>,
+    wanted: WantedEvents,
     start: StreamStart,
     signal: AbortSignal,
   ): Promise<{ stream: ChangeStream; first: CursorReply }> {
     const command = {
       aggregate: 1,
-      pipeline: pipelineOf(source, collections, start),
+      pipeline: pipelineOf(source, wanted, start),
       cursor: { batchSize: FIRST_EVENTS_MAX },
       readConcern: { level: "majority" },
     };
     try {
       const { cursor, first } = await RawCursor.open(source, DATABASE_CURSOR_COLLECTION, command, signal);
-      return { stream: new ChangeStream(cursor, collections), first };
+      return { stream: new ChangeStream(cursor, wanted.collections), first };
     } catch (error) {
       throw start.kind === "now" ? error : asRefusedToken(error);
     }
@@ -76,11 +83,16 @@ export class ChangeStream {
   }
 }
 
-function pipelineOf(source: SourceConnection, collections: ReadonlySet<string>, start: StreamStart): Document[] {
+function pipelineOf(
+  source: SourceConnection,
+  { collections, hasDocuments }: WantedEvents,
+  start: StreamStart,
+): Document[] {
   const names = [...collections];
+  const hasImages = source.hasPostImages && hasDocuments;
   const position = start.kind === "now" ? {} : { [start.kind]: tokenDocument(source, start.token) };
   return [
-    { $changeStream: { ...position, ...(source.hasPostImages ? { fullDocument: "whenAvailable" } : {}) } },
+    { $changeStream: { ...position, ...(hasImages ? { fullDocument: "whenAvailable" } : {}) } },
     {
       $match: {
         $or: [
@@ -90,7 +102,7 @@ function pipelineOf(source: SourceConnection, collections: ReadonlySet<string>, 
         ],
       },
     },
-    { $unset: "updateDescription" },
+    { $unset: hasDocuments ? "updateDescription" : ["updateDescription", "fullDocument"] },
     // The manual wants it last.
     ...(source.canSplitEvents ? [{ $changeStreamSplitLargeEvent: {} }] : []),
   ];

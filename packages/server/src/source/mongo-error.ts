@@ -14,6 +14,12 @@ const HISTORY_LOST_CODES: ReadonlySet<number> = new Set([286, 280, 260]);
  */
 const TOKEN_REFUSED_CODES: ReadonlySet<number> = new Set([2, 9, 40647, 40648, 40649, 50811]);
 
+/**
+ * BSONObjectTooLarge: the event exceeds what a document may be, and the server can't split it. The label says that the
+ * stream can't go on, and with these events it can't; without their documents it does.
+ */
+const EVENT_TOO_LARGE_CODE = 10334;
+
 /** Unauthorized, AuthenticationFailed. */
 const UNAUTHORIZED_CODES: ReadonlySet<number> = new Set([13, 18]);
 
@@ -26,6 +32,7 @@ export function classifyMongoError(error: unknown, sourceName: string): EmcacheE
   const message = `Source ${sourceName}: ${messageOf(error)}`;
   if (error instanceof MongoServerError) {
     const code = typeof error.code === "number" ? error.code : 0;
+    if (code === EVENT_TOO_LARGE_CODE) return new EmcacheError("source_unavailable", message, { cause: error });
     if (HISTORY_LOST_CODES.has(code) || error.hasErrorLabel("NonResumableChangeStreamError")) {
       return new EmcacheError("source_history_lost", message, { cause: error });
     }
@@ -38,6 +45,12 @@ export function classifyMongoError(error: unknown, sourceName: string): EmcacheE
     return new EmcacheError("source_unavailable", message, { cause: error });
   }
   return new EmcacheError("internal", message, { cause: error });
+}
+
+/** Whether a stream failed at an event that is larger than its server can send. */
+export function isEventTooLarge(error: unknown): boolean {
+  if (!(error instanceof EmcacheError) || !(error.cause instanceof MongoServerError)) return false;
+  return error.cause.code === EVENT_TOO_LARGE_CODE;
 }
 
 /** The failure of an opening at a token: one that the server can't read is as lost as one that it no longer holds. */

@@ -350,3 +350,30 @@ describe.each(Object.entries(SERVERS))("a source's capture of %s", (_name, start
     expect(log.rows.filter(({ operation }) => operation === "sync_start")).toHaveLength(3);
   });
 });
+
+test("an event that is larger than its server can send is stepped over: its document is read", async () => {
+  // As servers before MongoDB 7.0 without $changeStreamSplitLargeEvent (error 10334, BSONObjectTooLarge).
+  const small = await DevMongo.start({ wireVersion: 17, eventBytesMax: 4_000 });
+  server = small;
+  client = await MongoClient.connect(small.uri);
+  db = client.db("large_events");
+  try {
+    await insertMany("a", 0, 10);
+    const capture = await startCapture([entityOf(1, "a")]);
+    await caughtUp(capture, 1, "a");
+    const a = db.collection<{ _id: number; seq: number; text?: string }>("a");
+    await a.insertOne({ _id: 50, seq: 1, text: "x".repeat(6_000) });
+    await a.replaceOne({ _id: 3 }, { seq: 2, text: "x".repeat(6_000) });
+    await insertMany("a", 60, 70);
+    await a.updateOne({ _id: 50 }, { $set: { seq: 2 } });
+    await a.deleteOne({ _id: 3 });
+    await caughtUp(capture, 1, "a");
+    assertForwardOnly(capture.log, 1);
+    expect(capture.log.rows.filter(({ operation }) => operation === "sync_start")).toHaveLength(1);
+    expect(capture.log.rows.filter(({ docId }) => docId === "60")).toHaveLength(1);
+  } finally {
+    await captures.pop()?.stop();
+    await client.close();
+    await small.stop();
+  }
+});

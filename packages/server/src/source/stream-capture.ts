@@ -23,6 +23,7 @@ import type { EntityRouting } from "./entity-routing.ts";
 import { checkpointOf, EventProcessor } from "./event-processor.ts";
 import { LookupHorizons } from "./lookup-horizons.ts";
 import type { SourceConnection } from "./source-connection.ts";
+import { isEventTooLarge } from "./mongo-error.ts";
 import { SplitEventAssembler } from "./split-event.ts";
 import type { StreamProgress } from "./stream-progress.ts";
 import { tokenTimeOf } from "./token-time.ts";
@@ -92,6 +93,8 @@ export class StreamCapture {
   #checkpointedAtMs = -Infinity;
   #caughtUpAtMs: number | null = null;
   #isCaughtUp = false;
+  /** Whether the stream is opened without documents, because the next event's is too large for the server to send. */
+  #isWithoutDocuments = false;
 
   constructor(options: StreamCaptureOptions) {
     this.#options = options;
@@ -130,6 +133,7 @@ export class StreamCapture {
           const context = { source: source.sourceName, attempt, delayMs, reason: messageOf(error) };
           logger.warn({ event: "stream_interrupted", ...context }, "change stream interrupted");
           if (error instanceof EmcacheError && error.code === "source_history_lost") this.#forgetHistory();
+          if (isEventTooLarge(error)) this.#isWithoutDocuments = true;
         },
       });
     }
@@ -142,7 +146,8 @@ export class StreamCapture {
     this.#transactionTail = [];
     this.#assembler.reset();
     const start: StreamStart = this.#token === null ? { kind: "now" } : { kind: "startAfter", token: this.#token };
-    const { stream, first } = await ChangeStream.open(source, routing.collections(), start, signal);
+    const wanted = { collections: routing.collections(), hasDocuments: !this.#isWithoutDocuments };
+    const { stream, first } = await ChangeStream.open(source, wanted, start, signal);
     // The next request runs while a reply is processed; its failure is seen when it is awaited.
     let pending: Promise<CursorReply> | null = null;
     try {
@@ -159,6 +164,7 @@ export class StreamCapture {
         pending?.catch(() => "seen below");
         progress.observed(reply.operationTime);
         await this.#processReply(reply, number, signal);
+        if (this.#hasSteppedOver(reply)) return;
         refreshRouting();
         const isCovered = [...routing.collections()].every((name) => stream.collections.has(name));
         if (pending === null) return await this.#options.clock.sleep(REOPEN_DELAY_MS, signal);
@@ -171,6 +177,13 @@ export class StreamCapture {
       await pending?.catch(() => "the stream is closed");
       await stream.close();
     }
+  }
+
+  /** Whether the event that was too large is behind; documents come with their events again then. */
+  #hasSteppedOver(reply: CursorReply): boolean {
+    if (!this.#isWithoutDocuments || reply.documents.length === 0 || this.#transactionTail.length > 0) return false;
+    this.#isWithoutDocuments = false;
+    return true;
   }
 
   #waitMs(reply: CursorReply): number {
@@ -250,11 +263,9 @@ export class StreamCapture {
     const { operation, collection, toCollection } = event;
     const context = { source: source.sourceName, operation, collection, toCollection };
     logger.warn({ event: "collection_changed", ...context }, "a collection was dropped, renamed or replaced");
-    if (operation === "drop" || operation === "rename") copies.empty(collection);
-    if (operation === "dropDatabase") for (const name of routing.collections()) copies.empty(name);
-    if (operation === "rename" && toCollection !== null) {
-      for (const { version } of routing.targetsOf(toCollection)) copies.begin(version);
-    }
+    if (operation === "drop" || operation === "rename") copies.lost(collection);
+    if (operation === "dropDatabase") for (const name of routing.collections()) copies.lost(name);
+    if (operation === "rename" && toCollection !== null) copies.replaced(toCollection);
     queue.push({ rows: [], checkpoint: checkpointOf(event.token, event.clusterTime, this.#horizons), sizeBytes: 0 });
     progress.processed(event.clusterTime);
     this.#passed(event);
