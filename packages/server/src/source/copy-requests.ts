@@ -9,22 +9,27 @@ export interface CopyRequestList {
   list(signal: AbortSignal): Promise<readonly number[]>;
 }
 
+/** Begins a version's copy: whether it could, and when its beginning is in the log. */
+export type BeginCopy = (version: number, onLogged: () => void) => boolean;
+
 /**
  * Begins the copies that are asked for, until `signal` aborts. A request stays listed until its copy's beginning is in
- * the log; it is begun once.
+ * the log; it is begun once. One that is listed by a question sent after that is another.
  */
 export async function followCopyRequests(
   requests: CopyRequestList,
-  begin: (version: number) => void,
+  begin: BeginCopy,
   { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
 ): Promise<void> {
-  let begun: ReadonlySet<number> = new Set();
+  const begun = new Set<number>();
   try {
     for (;;) {
+      const begunBefore = new Set(begun);
       // An absent PostgreSQL is told by others; the requests wait in it.
-      const listed = await requests.list(signal).catch(() => [...begun]);
-      for (const version of listed) if (!begun.has(version)) begin(version);
-      begun = new Set(listed);
+      const listed = await requests.list(signal).catch((): readonly number[] => []);
+      for (const version of listed) {
+        if (!begunBefore.has(version) && begin(version, () => begun.delete(version))) begun.add(version);
+      }
       await clock.sleep(POLL_INTERVAL_MS, signal);
     }
   } catch (error) {

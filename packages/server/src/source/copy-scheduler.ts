@@ -82,10 +82,12 @@ export class CopyScheduler {
     for (const { version } of routing.targets()) if (!this.#checkpoints.has(version)) this.begin(version);
   }
 
-  /** A new copy of the version, from the first document on. */
-  begin(version: number): void {
-    if (this.#options.routing.target(version) === null) return;
-    this.#options.queue.push({ rows: [this.#fresh(version)], copies: [this.#checkpointOf(version)], sizeBytes: 0 });
+  /** A new copy of the version, from the first document on; false where the version is not fed from this source. */
+  begin(version: number, onLogged: () => void = () => undefined): boolean {
+    if (this.#options.routing.target(version) === null) return false;
+    const rows = [this.#fresh(version)];
+    this.#options.queue.push({ rows, copies: [this.#checkpointOf(version)], sizeBytes: 0, release: onLogged });
+    return true;
   }
 
   /** New copies of all versions, in one append with the checkpoint that they justify. */

@@ -10,7 +10,7 @@ import { retryForever } from "../runtime/retry.ts";
 import type { Service } from "../runtime/service.ts";
 import { AppendQueue } from "./append-queue.ts";
 import type { CaptureLog, CopyCheckpoint } from "./capture-log.ts";
-import { type CopyRequestList, followCopyRequests } from "./copy-requests.ts";
+import { type BeginCopy, type CopyRequestList, followCopyRequests } from "./copy-requests.ts";
 import { CopyScheduler, type CopySettings } from "./copy-scheduler.ts";
 import { EntityRouting } from "./entity-routing.ts";
 import { MongoSource, type MongoSourceOptions } from "./mongo-source.ts";
@@ -184,9 +184,7 @@ export class SourceService implements Service {
     });
     this.#capture = { stream, copies };
     try {
-      const begin = (version: number): void => {
-        if (stream.hasHistory) copies.begin(version);
-      };
+      const begin: BeginCopy = (version, onLogged) => stream.hasHistory && copies.begin(version, onLogged);
       const requests = followCopyRequests(copyRequests, begin, { clock, signal });
       await Promise.all([queue.run(signal), stream.run(signal), requests].map((running) => running.catch(fail)));
     } finally {
