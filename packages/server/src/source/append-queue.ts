@@ -3,6 +3,7 @@ import type { Clock } from "../runtime/clock.ts";
 import { retryForever } from "../runtime/retry.ts";
 import type { CaptureBatch, CaptureLog, CopyCheckpoint, StreamCheckpoint } from "./capture-log.ts";
 import type { LogRow, Reject } from "./log-row.ts";
+import { type MadeUnit, StopGate } from "./stop-gate.ts";
 
 /**
  * Documents that wait as they are: their rows take several times the room, and making those of all that waits at once
@@ -11,13 +12,15 @@ import type { LogRow, Reject } from "./log-row.ts";
 export interface DeferredRows {
   /** Rows at most. */
   readonly rowCount: number;
-  make(): { readonly rows: readonly LogRow[]; readonly rejects: readonly Reject[] };
+  make(): Pick<MadeUnit, "rows" | "rejects" | "stops">;
 }
 
 /** What one step of the capture wants to be made durable together. */
 export interface AppendUnit {
   readonly rows: readonly LogRow[];
   readonly rejects?: readonly Reject[];
+  /** Versions that one of the rejects stops. */
+  readonly stops?: ReadonlySet<number>;
   /** Rows that come after `rows` and are made when the unit's turn has come. */
   readonly deferred?: DeferredRows;
   readonly checkpoint?: StreamCheckpoint;
@@ -31,8 +34,12 @@ export interface AppendUnit {
 export interface AppendQueueOptions {
   readonly log: CaptureLog;
   readonly clock: Clock;
+  /** A reject stops the version: gives the state of its copy that is logged with the reject. Default: none. */
+  readonly onStop?: (version: number) => CopyCheckpoint | null;
   /** Told of each failure that is retried. */
   readonly onError: (error: unknown, attempt: number, delayMs: number) => void;
+  /** Told once an append that had failed has succeeded. */
+  readonly onRecovered?: () => void;
 }
 
 /** An append this large is as fast a row as a larger one (5,000 rows of COPY: dependencies.md), and readers see it sooner. */
@@ -51,6 +58,7 @@ const RETRY_DELAY_MS_MAX = 5_000;
  */
 export class AppendQueue {
   readonly #options: AppendQueueOptions;
+  readonly #gate = new StopGate();
   #waiting: AppendUnit[] = [];
   #wake: (() => void) | null = null;
   #hasEnded = false;
@@ -77,15 +85,20 @@ export class AppendQueue {
       for (;;) {
         await this.#untilWaiting(signal);
         const units = this.#take();
-        const batch = joinUnits(units);
+        const batch = this.#join(units);
+        let hasFailed = false;
         await retryForever((attempt) => this.#options.log.append(batch, attempt), {
           signal,
           clock: this.#options.clock,
-          onError: this.#options.onError,
+          onError: (error, attempt, delayMs) => {
+            hasFailed = true;
+            this.#options.onError(error, attempt, delayMs);
+          },
           delayMsMin: RETRY_DELAY_MS_MIN,
           delayMsMax: RETRY_DELAY_MS_MAX,
           isRetryable: (error) => error instanceof EmcacheError && error.retryable && error.code !== "lease_lost",
         });
+        if (hasFailed) this.#options.onRecovered?.();
         for (const unit of units) unit.release?.();
       }
     } finally {
@@ -123,20 +136,39 @@ export class AppendQueue {
     }
     return this.#waiting.splice(0, unitCount);
   }
+
+  /** One batch of several units: of each copy and of the stream the latest checkpoint counts. */
+  #join(units: readonly AppendUnit[]): CaptureBatch {
+    const copies = new Map<number, CopyCheckpoint>();
+    let checkpoint: StreamCheckpoint | null = null;
+    const rows: LogRow[][] = [];
+    const rejects: Reject[] = [];
+    for (const [index, unit] of units.entries()) {
+      if (unit.checkpoint !== undefined) checkpoint = unit.checkpoint;
+      const onStop = (version: number): CopyCheckpoint | null =>
+        beginsCopy([...units.slice(index + 1), ...this.#waiting], version)
+          ? null
+          : (this.#options.onStop?.(version) ?? null);
+      const passed = this.#gate.pass(madeOf(unit), onStop);
+      for (const copy of passed.copies) copies.set(copy.version, copy);
+      rows.push([...passed.rows]);
+      rejects.push(...passed.rejects);
+    }
+    return { rows: rows.flat(), rejects, checkpoint, copies: [...copies.values()] };
+  }
 }
 
-/** One batch of several units: of each copy and of the stream the latest checkpoint counts. */
-function joinUnits(units: readonly AppendUnit[]): CaptureBatch {
-  const copies = new Map<number, CopyCheckpoint>();
-  let checkpoint: StreamCheckpoint | null = null;
-  const rows: LogRow[][] = [];
-  const rejects: Reject[] = [];
-  for (const unit of units) {
-    if (unit.checkpoint !== undefined) checkpoint = unit.checkpoint;
-    for (const copy of unit.copies ?? []) copies.set(copy.version, copy);
-    const made = unit.deferred?.make();
-    rows.push([...unit.rows, ...(made?.rows ?? [])]);
-    rejects.push(...(unit.rejects ?? []), ...(made?.rejects ?? []));
-  }
-  return { rows: rows.flat(), rejects, checkpoint, copies: [...copies.values()] };
+function madeOf(unit: AppendUnit): MadeUnit {
+  const made = unit.deferred?.make();
+  return {
+    rows: made === undefined ? unit.rows : [...unit.rows, ...made.rows],
+    rejects: [...(unit.rejects ?? []), ...(made?.rejects ?? [])],
+    stops: new Set([...(unit.stops ?? []), ...(made?.stops ?? [])]),
+    copies: unit.copies ?? [],
+  };
+}
+
+/** Whether a new copy of the version is on its way already: then the stop is history. */
+function beginsCopy(units: readonly AppendUnit[], version: number): boolean {
+  return units.some(({ rows }) => rows.some((row) => row.operation === "sync_start" && row.version === version));
 }

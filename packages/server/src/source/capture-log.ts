@@ -13,11 +13,17 @@ export interface StreamCheckpoint {
   readonly lookupHorizon: bigint | null;
 }
 
+/**
+ * `running`: it goes on from `lastId`. `done`: the version follows the stream. `stopped`: its policy stopped it at a
+ * reject. `kept`: its collection is gone and its rows stay. A stopped or kept version takes nothing until a new copy.
+ */
+export type CopyState = "running" | "done" | "stopped" | "kept";
+
 /** How far one copy is. A copy belongs to one entity version and has an id of its own. */
 export interface CopyCheckpoint {
   readonly copyId: string;
   readonly version: number;
-  readonly state: "running" | "done";
+  readonly state: CopyState;
   /** BSON document `{"": _id}` of the last row appended; null before the first one. */
   readonly lastId: Uint8Array | null;
   /** Documents read so far. */

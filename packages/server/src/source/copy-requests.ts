@@ -4,24 +4,34 @@ import { isAbort } from "../runtime/error-message.ts";
 /** How often requests are looked for: a cache that asks has waited for longer already. */
 const POLL_INTERVAL_MS = 1_000;
 
-/** Versions whose caches, in whatever process, ask for a new copy. */
+/** What other parts, in whatever process, want of the copies. */
 export interface CopyRequestList {
+  /** Versions that a cache or an operator wants copied anew. */
   list(signal: AbortSignal): Promise<readonly number[]>;
+  /** Names of the entities whose copies rest. Absent: none ever. */
+  paused?(signal: AbortSignal): Promise<readonly string[]>;
 }
 
 /** Begins a version's copy: whether it could, and when its beginning is in the log. */
 export type BeginCopy = (version: number, onLogged: () => void) => boolean;
 
+/** Who carries the wishes out. */
+interface CopyOrders {
+  readonly begin: BeginCopy;
+  readonly onPaused: (entityNames: ReadonlySet<string>) => void;
+}
+
 /**
- * Begins the copies that are asked for, until `signal` aborts. A request stays listed until its copy's beginning is in
+ * Begins the copies that are asked for and rests those that are to rest, until `signal` aborts. A request stays listed until its copy's beginning is in
  * the log; it is begun once. One that is listed by a question sent after that is another.
  */
 export async function followCopyRequests(
   requests: CopyRequestList,
-  begin: BeginCopy,
+  { begin, onPaused }: CopyOrders,
   { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
 ): Promise<void> {
   const begun = new Set<number>();
+  let paused: readonly string[] = [];
   try {
     for (;;) {
       const begunBefore = new Set(begun);
@@ -30,6 +40,8 @@ export async function followCopyRequests(
       for (const version of listed) {
         if (!begunBefore.has(version) && begin(version, () => begun.delete(version))) begun.add(version);
       }
+      paused = (await requests.paused?.(signal).catch(() => paused)) ?? [];
+      onPaused(new Set(paused));
       await clock.sleep(POLL_INTERVAL_MS, signal);
     }
   } catch (error) {

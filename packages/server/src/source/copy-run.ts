@@ -161,7 +161,7 @@ export class CopyRun {
     const from = lastId === null ? {} : { min: { _id: idIn(lastId) }, hint: { _id: 1 } };
     return {
       find: target.collection,
-      filter: {},
+      filter: target.filter?.query ?? {},
       sort: { _id: 1 },
       ...from,
       batchSize: FIRST_CHUNK_ROWS_MAX,
@@ -235,7 +235,8 @@ function rowsOf(documents: readonly Buffer[], target: Target, touched: ReadonlyS
   const builder = new RowBuilder("copy");
   for (const document of documents) {
     const idKey = idKeyOf(document);
-    if (idKey === null || !touched.has(idKey)) builder.upsert(target.mapper, document);
+    // A copy fills an empty table: what has no place in it needs no delete.
+    if (idKey === null || !touched.has(idKey)) builder.upsert(target, document, { isNew: true });
   }
   return builder;
 }

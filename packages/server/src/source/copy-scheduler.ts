@@ -47,6 +47,8 @@ export class CopyScheduler {
   readonly #options: CopySchedulerOptions;
   readonly #checkpoints = new Map<number, CopyCheckpoint>();
   readonly #active = new Map<number, Active>();
+  /** Names of entities; null until it is known which: no copy starts before. */
+  #paused: ReadonlySet<string> | null = null;
 
   constructor(options: CopySchedulerOptions) {
     this.#options = options;
@@ -60,8 +62,37 @@ export class CopyScheduler {
   /** Whether a copy runs or is about to: its first chunk waits for the stream's next empty answer. */
   get isDue(): boolean {
     if (this.#active.size > 0) return true;
-    for (const { state } of this.#checkpoints.values()) if (state === "running") return true;
+    for (const { version, entityName } of this.#options.routing.targets()) {
+      if (this.#checkpoints.get(version)?.state === "running" && this.#paused?.has(entityName) === false) return true;
+    }
     return false;
+  }
+
+  /** Whether the version takes nothing until a new copy: its policy stopped it, or keeps the rows of a lost collection. */
+  isHalted(version: number): boolean {
+    const state = this.#checkpoints.get(version)?.state;
+    return state === "stopped" || state === "kept";
+  }
+
+  /** A reject stopped the version: its copy ends. Returns what is to be logged with that reject; null if unknown here. */
+  stop(version: number): CopyCheckpoint | null {
+    const target = this.#options.routing.target(version);
+    if (target === null || !this.#checkpoints.has(version)) return null;
+    const context = { entity: target.entityName, version };
+    this.#options.logger.error({ event: "entity_stopped", ...context }, "a reject stopped the entity");
+    return this.#halt(version, "stopped");
+  }
+
+  /** Entities whose copies rest; those that run end, and go on from where they were. */
+  setPaused(entityNames: ReadonlySet<string>): void {
+    this.#paused = entityNames;
+    for (const [version, { abort }] of this.#active) {
+      const target = this.#options.routing.target(version);
+      if (target === null || abort.signal.aborted || !entityNames.has(target.entityName)) continue;
+      const context = { entity: target.entityName, version };
+      this.#options.logger.info({ event: "copy_paused", ...context }, "the copy rests");
+      abort.abort();
+    }
   }
 
   /** How far each version's copy is. */
@@ -92,19 +123,36 @@ export class CopyScheduler {
 
   /** New copies of all versions, in one append with the checkpoint that they justify. */
   beginAll(checkpoint: StreamCheckpoint): void {
-    const versions = [...this.#options.routing.targets()].map(({ version }) => version);
+    const targets = [...this.#options.routing.targets()];
+    const versions = targets.map(({ version }) => version).filter((version) => !this.isHalted(version));
     const rows = versions.map((version) => this.#fresh(version));
     const copies = versions.map((version) => this.#checkpointOf(version));
     this.#options.queue.push({ rows, copies, checkpoint, sizeBytes: 0 });
   }
 
-  /** The collection is gone: its versions become live and empty. */
-  empty(collection: string): void {
+  /** Another collection has taken this one's place. */
+  replaced(collection: string): void {
     for (const { version } of this.#options.routing.targetsOf(collection)) {
+      if (!this.isHalted(version)) this.begin(version);
+    }
+  }
+
+  /** The collection is gone: its versions become live and empty, or keep their rows and are stale. */
+  lost(collection: string): void {
+    const { routing, queue, logger } = this.#options;
+    for (const { version, entityName, onDrop } of routing.targetsOf(collection)) {
+      if (this.isHalted(version)) continue;
+      if (onDrop === "keep") {
+        const context = { entity: entityName, version, collection };
+        logger.error({ event: "entity_stale", ...context }, "the collection is gone, the entity keeps its rows");
+        const kept = this.#halt(version, "kept");
+        if (kept !== null) queue.push({ rows: [], copies: [kept], sizeBytes: 0 });
+        continue;
+      }
       const start = this.#fresh(version);
       const done: CopyCheckpoint = { ...this.#checkpointOf(version), state: "done" };
       this.#checkpoints.set(version, done);
-      this.#options.queue.push({ rows: [start, syncRow(version, "sync_end")], copies: [done], sizeBytes: 0 });
+      queue.push({ rows: [start, syncRow(version, "sync_end")], copies: [done], sizeBytes: 0 });
     }
   }
 
@@ -123,13 +171,14 @@ export class CopyScheduler {
   startDue(covered: ReadonlySet<string>, signal: AbortSignal): void {
     for (const target of this.#options.routing.targets()) {
       if (this.#active.size >= this.#options.settings.maxConcurrent) return;
+      if (this.#paused?.has(target.entityName) !== false) continue;
       const isDue = this.#checkpoints.get(target.version)?.state === "running" && !this.#active.has(target.version);
       if (isDue && covered.has(target.collection)) this.#start(target, signal);
     }
   }
 
   /** Ends the running copies; they go on from their checkpoint next time. */
-  async stop(): Promise<void> {
+  async end(): Promise<void> {
     const active = [...this.#active.values()];
     for (const { abort } of active) abort.abort();
     await Promise.all(active.map(({ ended }) => ended));
@@ -206,6 +255,15 @@ export class CopyScheduler {
     const checkpoint = this.#checkpoints.get(version);
     if (checkpoint === undefined) throw new RangeError(`version ${version} has no copy`);
     return checkpoint;
+  }
+
+  #halt(version: number, state: "stopped" | "kept"): CopyCheckpoint | null {
+    const checkpoint = this.states().get(version);
+    if (checkpoint === undefined) return null;
+    this.#cancel(version);
+    const halted: CopyCheckpoint = { ...checkpoint, state };
+    this.#checkpoints.set(version, halted);
+    return halted;
   }
 
   #cancel(version: number): void {

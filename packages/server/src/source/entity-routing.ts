@@ -1,4 +1,5 @@
-import type { Entity } from "@emcache/protocol";
+import type { Entity, OnDrop, OnReject } from "@emcache/protocol";
+import { compileDocumentFilter, type CompiledFilter } from "../entity/document-filter.ts";
 import { compileRowMapper, type RowMapper } from "../entity/row-mapper.ts";
 
 /** One entity version that is fed from a collection. */
@@ -7,6 +8,10 @@ export interface Target {
   readonly entityName: string;
   readonly collection: string;
   readonly mapper: RowMapper;
+  /** Which documents are the entity's; null for all. */
+  readonly filter: CompiledFilter | null;
+  readonly onReject: OnReject;
+  readonly onDrop: OnDrop;
 }
 
 /** Which entity versions each collection of a source feeds. */
@@ -25,6 +30,9 @@ export class EntityRouting {
         entityName: entity.name,
         collection: entity.source,
         mapper: compileRowMapper(entity),
+        filter: entity.filter === undefined ? null : compileDocumentFilter(entity.filter),
+        onReject: entity.on_reject ?? "null",
+        onDrop: entity.on_drop ?? "empty",
       });
     }
     this.#byCollection.clear();

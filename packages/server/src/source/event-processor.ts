@@ -127,8 +127,11 @@ export class EventProcessor {
     if (states.size > 0) for (const [index, event] of events.entries()) lastIndexes.set(nameOf(event), index);
     for (const [index, event] of events.entries()) {
       const state = states.size === 0 ? undefined : states.get(nameOf(event));
-      if (state === undefined) this.#addState(builder, event, event.operation === "delete" ? null : event.fullDocument);
-      else if (lastIndexes.get(nameOf(event)) === index) this.#addState(builder, event, state);
+      if (state === undefined) {
+        // Logged as it came: what was of this `_id` before an insert, a delete before it has taken away.
+        const isNew = event.operation === "insert";
+        this.#addState(builder, event, event.operation === "delete" ? null : event.fullDocument, isNew);
+      } else if (lastIndexes.get(nameOf(event)) === index) this.#addState(builder, event, state, false);
     }
     if (transaction !== null) builder.endTransaction();
     const last = events.at(-1);
@@ -136,16 +139,18 @@ export class EventProcessor {
     const release = await budget.acquire(builder.sizeBytes, { share: "stream", signal });
     // From here to the end nothing waits: a copy must not release a chunk between the touch and the rows.
     for (const event of events) copies.touch(event.collection, event.idKey);
-    const { rows, rejects, sizeBytes } = builder;
+    const { rows, rejects, stops, sizeBytes } = builder;
     const checkpoint = checkpointOf(last.token, last.clusterTime, horizons);
-    queue.push({ rows, rejects, checkpoint, sizeBytes, release });
+    queue.push({ rows, rejects, stops, checkpoint, sizeBytes, release });
     progress.processed(last.clusterTime);
   }
 
-  #addState(builder: RowBuilder, event: DocumentEvent, state: Buffer | null): void {
-    for (const { mapper } of this.#options.routing.targetsOf(event.collection)) {
-      if (state === null) builder.delete(mapper, event.documentKey);
-      else builder.upsert(mapper, state);
+  #addState(builder: RowBuilder, event: DocumentEvent, state: Buffer | null, isNew: boolean): void {
+    const { routing, copies } = this.#options;
+    for (const target of routing.targetsOf(event.collection)) {
+      if (copies.isHalted(target.version)) continue;
+      if (state === null) builder.delete(target, event.documentKey);
+      else builder.upsert(target, state, { isNew });
     }
   }
 }

@@ -1,5 +1,7 @@
 import type { Origin } from "@emcache/protocol";
-import type { RowMapper } from "../entity/row-mapper.ts";
+import { documentSample } from "../entity/reject-sample.ts";
+import { messageOf } from "../runtime/error-message.ts";
+import type { Target } from "./entity-routing.ts";
 import type { LogRow, Reject } from "./log-row.ts";
 
 /** What a row's bytes cost beside its texts, about. */
@@ -9,6 +11,8 @@ const ROW_OVERHEAD_BYTES = 96;
 export class RowBuilder {
   readonly rows: LogRow[] = [];
   readonly rejects: Reject[] = [];
+  /** Versions that their policy stops: they have no row from the reject on. */
+  readonly stops = new Set<number>();
   sizeBytes = 0;
   readonly #origin: Origin;
   readonly #transaction: string | null;
@@ -18,15 +22,28 @@ export class RowBuilder {
     this.#transaction = transaction;
   }
 
-  /** The document's state becomes a row; one whose key can't be mapped becomes a reject alone. */
-  upsert(mapper: RowMapper, document: Buffer): void {
-    const row = mapper.map(document);
-    if (row.rejects.length > 0) this.rejects.push(...row.rejects);
-    if (row.docId !== null) this.#add(mapper.version, "upsert", row.docId, row.idType, row.data);
+  /**
+   * The document's state becomes a row; one whose key can't be mapped becomes a reject alone. `isNew`: the log shows no
+   * such document, so one that has no place in the entity needs no delete.
+   */
+  upsert(target: Target, document: Buffer, { isNew }: { readonly isNew: boolean }): void {
+    const { mapper, version, onReject } = target;
+    if (this.stops.has(version)) return;
+    const unfit = filtered(target, document);
+    if (unfit === "other") return isNew ? undefined : this.delete(target, document);
+    const row = unfit === null ? mapper.map(document) : { docId: null, rejects: [unfit] };
+    if (row.rejects.length > 0) {
+      const note = REJECT_NOTES[onReject];
+      for (const reject of row.rejects) this.rejects.push(note === "" ? reject : withNote(reject, note));
+      if (onReject === "stop") return void this.stops.add(version);
+      if (onReject === "skip_document" || unfit !== null) return isNew ? undefined : this.delete(target, document);
+    }
+    if (row.docId !== null) this.#add(version, "upsert", row.docId, row.idType, row.data);
   }
 
   /** The document is gone. */
-  delete(mapper: RowMapper, documentKey: Buffer): void {
+  delete({ mapper, version }: Target, documentKey: Buffer): void {
+    if (this.stops.has(version)) return;
     const key = mapper.mapKey(documentKey);
     // What could not be mapped was never in the table: its reject was reported when it came.
     if (key.docId !== null) this.#add(mapper.version, "delete", key.docId, key.idType, null);
@@ -56,6 +73,29 @@ export class RowBuilder {
       data,
     });
     this.sizeBytes += ROW_OVERHEAD_BYTES + docId.length + (data?.length ?? 0);
+  }
+}
+
+/** What a policy did, for whoever reads the reject. */
+const REJECT_NOTES = {
+  null: "",
+  skip_document: "; the document is not cached (on_reject = skip_document)",
+  stop: "; the entity stopped here (on_reject = stop)",
+} as const satisfies Record<Target["onReject"], string>;
+
+function withNote(reject: Reject, note: string): Reject {
+  return { ...reject, reason: reject.reason + note };
+}
+
+/** Null for a document that the filter lets through; `other` for one that it doesn't; a reject where it can't tell. */
+function filtered({ filter, mapper, version }: Target, document: Buffer): "other" | Reject | null {
+  if (filter === null) return null;
+  try {
+    return filter.matches(document) ? null : "other";
+  } catch (error) {
+    const key = mapper.mapKey(document);
+    const reason = `the filter can't read the document: ${messageOf(error)}`;
+    return { version, docId: key.docId ?? "", column: null, reason, sample: documentSample(document) };
   }
 }
 

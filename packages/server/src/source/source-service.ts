@@ -137,11 +137,16 @@ export class SourceService implements Service {
     const queue = new AppendQueue({
       log: turn.log,
       clock,
-      onError: (error, attempt, delayMs) =>
+      onStop: (version) => copies.stop(version),
+      onError: (error, attempt, delayMs) => {
+        // A log that is full, read-only or away: the source itself may be well, but nothing of it is cached.
+        health.degraded(error);
         logger.warn(
           { event: "append_retry", source: source.sourceName, attempt, delayMs, reason: messageOf(error) },
           "append failed",
-        ),
+        );
+      },
+      onRecovered: () => health.healthy(),
     });
     const ending: { failure: Error | null } = { failure: null };
     const fail = (error: unknown): void => {
@@ -185,12 +190,13 @@ export class SourceService implements Service {
     this.#capture = { stream, copies };
     try {
       const begin: BeginCopy = (version, onLogged) => stream.hasHistory && copies.begin(version, onLogged);
-      const requests = followCopyRequests(copyRequests, begin, { clock, signal });
+      const onPaused = (entityNames: ReadonlySet<string>): void => copies.setPaused(entityNames);
+      const requests = followCopyRequests(copyRequests, { begin, onPaused }, { clock, signal });
       await Promise.all([queue.run(signal), stream.run(signal), requests].map((running) => running.catch(fail)));
     } finally {
       unsubscribe();
       this.#capture = null;
-      await copies.stop();
+      await copies.end();
     }
     outer.throwIfAborted();
     if (turn.lost.aborted)

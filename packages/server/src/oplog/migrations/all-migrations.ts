@@ -2,7 +2,14 @@ import { baseTables } from "./0001-base-tables.ts";
 import { sealFunctions } from "./0002-seal-functions.ts";
 import { snapshotPlaces } from "./0003-snapshot-places.ts";
 import { sealTellsTime } from "./0004-seal-tells-time.ts";
+import { copyStates } from "./0005-copy-states.ts";
 import type { Migration } from "./migration.ts";
 
 /** Every step of the schema, in order. */
-export const allMigrations: readonly Migration[] = [baseTables, sealFunctions, snapshotPlaces, sealTellsTime];
+export const allMigrations: readonly Migration[] = [
+  baseTables,
+  sealFunctions,
+  snapshotPlaces,
+  sealTellsTime,
+  copyStates,
+];
