@@ -134,20 +134,7 @@ export class SourceService implements Service {
     const start = await turn.log.load(signal);
     const progress = new StreamProgress(source.isSharded);
     const routing = new EntityRouting();
-    const queue = new AppendQueue({
-      log: turn.log,
-      clock,
-      onStop: (version) => copies.stop(version),
-      onError: (error, attempt, delayMs) => {
-        // A log that is full, read-only or away: the source itself may be well, but nothing of it is cached.
-        health.degraded(error);
-        logger.warn(
-          { event: "append_retry", source: source.sourceName, attempt, delayMs, reason: messageOf(error) },
-          "append failed",
-        );
-      },
-      onRecovered: () => health.healthy(),
-    });
+    const queue = this.#queueInto(turn.log, (version) => copies.stop(version));
     const ending: { failure: Error | null } = { failure: null };
     const fail = (error: unknown): void => {
       ending.failure ??= asError(error);
@@ -202,6 +189,24 @@ export class SourceService implements Service {
     if (turn.lost.aborted)
       throw new EmcacheError("lease_lost", `Source ${source.sourceName} is captured by another process now`);
     if (ending.failure !== null && !isAbort(ending.failure)) throw ending.failure;
+  }
+
+  #queueInto(log: CaptureLog, onStop: (version: number) => CopyCheckpoint | null): AppendQueue {
+    const { logger, health, clock } = this.#options;
+    return new AppendQueue({
+      log,
+      clock: clock ?? systemClock,
+      onStop,
+      onError: (error, attempt, delayMs) => {
+        // A log that is full, read-only or away: the source itself may be well, but nothing of it is cached.
+        health.degraded(error);
+        logger.warn(
+          { event: "append_retry", source: log.sourceName, attempt, delayMs, reason: messageOf(error) },
+          "append failed",
+        );
+      },
+      onRecovered: () => health.healthy(),
+    });
   }
 }
 
