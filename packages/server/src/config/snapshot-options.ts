@@ -33,7 +33,7 @@ export const SNAPSHOT_OPTIONS = {
   }),
   "snapshot.keep_age": secondsOption({
     description:
-      "How far back a restore to a point in time is to reach, as far as the oplog does: of each quarter of this time one snapshot is kept beyond `snapshot.keep_count`, and one that is older. 0 keeps none.",
+      "How far back a restore to a point in time is to reach, as far as the oplog does: of each sixth of this time one snapshot is kept beyond `snapshot.keep_count`, and one that is older. 0 keeps none.",
     min: 0,
     max: 3_650 * DAY_S,
     default: DAY_S,

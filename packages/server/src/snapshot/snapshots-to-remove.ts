@@ -9,14 +9,15 @@ export interface KeepSettings {
 }
 
 /**
- * Of those of `keepAgeMs`, one for each of so many parts of it: what is replayed from the log to reach a point between
- * two of them stays a quarter of that time, and no entity costs more than five files beyond `keepCount`.
+ * Of the snapshots of `keepAgeMs` one is kept for each of so many parts of it: what is replayed from the log to reach a
+ * point between two of them is at most a third of that time, and no version costs more than seven files beyond
+ * `keepCount`.
  */
-const PARTS_OF_AGE = 4;
+const PARTS_OF_AGE = 6;
 
 /**
- * Which snapshots of one version go. Beside the newest `keepCount` those are kept that point in time needs: the newest
- * one of each quarter of `keepAgeMs`, and the newest one that is older, from which the oldest quarter's begin is reached.
+ * Which snapshots of one version go. Beside the newest `keepCount` those are kept that point in time needs: the first
+ * one of each part of `keepAgeMs`, and the newest one that is older than it.
  *
  * @param manifests newest first
  */
@@ -25,20 +26,20 @@ export function snapshotsToRemove(
   { keepCount, keepAgeMs }: KeepSettings,
   nowMs: number,
 ): SnapshotManifest[] {
-  const partMs = keepAgeMs / PARTS_OF_AGE;
-  const taken = new Set<number>();
-  return manifests.filter((manifest, index) => {
-    const createdAtMs = Date.parse(manifest.created_at);
-    // By the wall clock's own grid, so that which one stands for a part doesn't change as time goes by.
-    const part =
-      keepAgeMs === 0 ? null : Math.max(Math.floor(createdAtMs / partMs), oldestPart(nowMs, keepAgeMs, partMs));
-    const isFirstOfPart = part !== null && !taken.has(part);
-    if (part !== null) taken.add(part);
-    return index >= Math.max(keepCount, 1) && !isFirstOfPart;
-  });
+  const kept = new Set(manifests.slice(0, Math.max(keepCount, 1)));
+  if (keepAgeMs > 0) for (const manifest of ofParts(manifests, keepAgeMs, nowMs)) kept.add(manifest);
+  return manifests.filter((manifest) => !kept.has(manifest));
 }
 
-/** Number of the part that ends before `keepAgeMs`; all older ones count as this one. */
-function oldestPart(nowMs: number, keepAgeMs: number, partMs: number): number {
-  return Math.floor((nowMs - keepAgeMs) / partMs) - 1;
+function ofParts(manifests: readonly SnapshotManifest[], keepAgeMs: number, nowMs: number): SnapshotManifest[] {
+  // By the wall clock's own grid, so that which one stands for a part doesn't change as time goes by.
+  const partMs = keepAgeMs / PARTS_OF_AGE;
+  const partOf = ({ created_at }: SnapshotManifest): number => Math.floor(Date.parse(created_at) / partMs);
+  const oldestPart = Math.floor((nowMs - keepAgeMs) / partMs);
+  const older = manifests.find((manifest) => partOf(manifest) < oldestPart);
+  const firstOfPart = new Map<number, SnapshotManifest>();
+  // The older one takes the newer one's place.
+  for (const manifest of manifests) firstOfPart.set(partOf(manifest), manifest);
+  const recent = [...firstOfPart].flatMap(([part, manifest]) => (part < oldestPart ? [] : [manifest]));
+  return older === undefined ? recent : [...recent, older];
 }
