@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { readdirSync, writeFileSync } from "node:fs";
+import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -65,13 +65,25 @@ async function kubeconform(file: string): Promise<unknown> {
   return (JSON.parse(stdout) as { summary: unknown }).summary;
 }
 
-/** kubeconform's template for a folder of schemas; the newest release that the package has. */
+/** What the chart makes, and what the schemas of all kinds share. */
+const SCHEMAS = ["configmap-v1", "poddisruptionbudget-policy-v1", "service-v1", "statefulset-apps-v1", "_definitions"];
+
+/**
+ * kubeconform's template for a folder of schemas, those of the newest release of Kubernetes that the package has. They
+ * name each other by the path of a web server, which is made the path of a file.
+ */
 function schemaLocation(environment: string): string {
   const python = readdirSync(join(environment, "lib"))[0] ?? "";
-  const schemas = join(environment, "lib", python, "site-packages/kubernetes_validate/kubernetes-json-schema");
+  const releases = join(environment, "lib", python, "site-packages/kubernetes_validate/kubernetes-json-schema");
   const newest =
-    readdirSync(schemas)
+    readdirSync(releases)
       .sort((a, b) => a.localeCompare(b, "en", { numeric: true }))
       .at(-1) ?? "";
-  return join(schemas, newest, "{{ .ResourceKind }}{{ .KindSuffix }}.json");
+  for (const name of SCHEMAS) {
+    const text = readFileSync(join(releases, newest, `${name}.json`), "utf8");
+    const { $id: _webAddress, ...schema } = JSON.parse(text) as Record<string, unknown>;
+    const relative = JSON.stringify(schema).replaceAll("/api/_definitions.json", "_definitions.json");
+    writeFileSync(join(folder, `${name}.json`), relative);
+  }
+  return join(folder, "{{ .ResourceKind }}{{ .KindSuffix }}.json");
 }
