@@ -17,7 +17,7 @@ export type ColumnTypeName = "string" | "integer" | "number" | "bool" | "jsonb" 
 /** What tests read of `GET /api/entities/{name}`. */
 export interface EntityAnswer extends EntityRequest {
   readonly id: number;
-  readonly state: "copying" | "live" | "failed";
+  readonly state: "copying" | "live" | "failed" | "stopped" | "stale";
   readonly rows: number | null;
   readonly position: number | null;
   readonly lag_entries: number | null;

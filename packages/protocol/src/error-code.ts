@@ -63,6 +63,18 @@ export const ERROR_CATALOGUE = {
     hint: "Use PUT /api/entities/{name} to change it, or delete it first.",
     retryable: false,
   },
+  entity_stopped: {
+    status: 409,
+    title: "The entity stopped at a document that can't be mapped",
+    hint: "Look at its rejects; correct the document or change the definition, then POST /api/entities/{name}/resume copies it anew.",
+    retryable: false,
+  },
+  entity_stale: {
+    status: 409,
+    title: "The entity's collection is gone, its rows are kept",
+    hint: "POST /api/entities/{name}/resume copies what is there now; `on_drop` says what happens with a dropped collection.",
+    retryable: false,
+  },
   entity_not_found: {
     status: 404,
     title: "There is no entity of this name",

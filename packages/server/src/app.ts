@@ -14,6 +14,7 @@ import { validateEntity } from "./entity/validate-entity.ts";
 import { ClaimStore } from "./oplog/claim-store.ts";
 import { CommitSignal } from "./oplog/commit-signal.ts";
 import type { CommittedBatch } from "./oplog/committed-batch.ts";
+import { CopyControlStore } from "./oplog/copy-control-store.ts";
 import { CopyRequestStore } from "./oplog/copy-request-store.ts";
 import { OplogReader } from "./oplog/oplog-reader.ts";
 import { PageHub } from "./oplog/page-hub.ts";
@@ -90,6 +91,7 @@ export function createApp(config: Config, options: { readonly logger: Logger }):
     hub,
     caches: replicator,
     rejects,
+    copies: new CopyControlStore(pool),
     captures: capturesOf(sources, health),
     snapshots,
     health,

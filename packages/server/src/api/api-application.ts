@@ -11,6 +11,7 @@ import { sendLegacyError } from "./legacy-error.ts";
 import { compileRequestValidator } from "./request-validator.ts";
 import { RouteMethods } from "./route-methods.ts";
 import { addEntityRoutes } from "./routes/entities.ts";
+import { addEntityCopyRoutes } from "./routes/entity-copy.ts";
 import { addFollowRoutes } from "./routes/follow.ts";
 import { addHealthRoutes } from "./routes/health.ts";
 import { addLegacyEntityRoutes } from "./routes/legacy-entity.ts";
@@ -66,6 +67,7 @@ export function buildApiApplication(dependencies: ApiDependencies): ApiInstance 
   });
   addHealthRoutes(app, dependencies);
   addEntityRoutes(app, dependencies);
+  addEntityCopyRoutes(app, dependencies);
   addOplogRoutes(app, dependencies);
   addFollowRoutes(app, dependencies);
   addSnapshotRoutes(app, dependencies);

@@ -82,7 +82,28 @@ export interface RejectShown {
 /** Where rejects are kept. */
 export interface RejectsPort {
   count(versions: number[]): Promise<ReadonlyMap<number, number>>;
-  list(version: number, limit: number): Promise<readonly RejectShown[]>;
+  /** Of those that are kept, the last seen first. */
+  list(version: number, limit: number, offset: number): Promise<readonly RejectShown[]>;
+  /** Forgets those of one version. */
+  clear(version: number): Promise<void>;
+}
+
+/** How the copy of an entity's version is, whichever process makes it. */
+export interface CopyCondition {
+  /** `stopped` by its policy, or `kept` without a collection: it takes nothing. Null before its first copy has begun. */
+  readonly state: "running" | "done" | "stopped" | "kept" | null;
+  readonly isPaused: boolean;
+  /** The reject that stopped it; null where none did. */
+  readonly stopReason: string | null;
+}
+
+/** What operators do with copies; the capturing process sees it within a second. */
+export interface CopiesPort {
+  conditions(versions: number[]): Promise<ReadonlyMap<number, CopyCondition>>;
+  /** A new copy of the version. */
+  request(version: number): Promise<void>;
+  pause(entityName: string): Promise<void>;
+  resume(entityName: string): Promise<void>;
 }
 
 /** How the capture of one source is. */
@@ -152,6 +173,7 @@ export interface ApiDependencies {
   readonly cachesPublicly: boolean;
   readonly caches: CachesPort;
   readonly rejects: RejectsPort;
+  readonly copies: CopiesPort;
   readonly captures: CapturesPort;
   readonly snapshots: SnapshotsPort;
   readonly health: HealthPort;

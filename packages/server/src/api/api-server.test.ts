@@ -197,7 +197,11 @@ describe("/api/entities", () => {
     await api.close();
     const away = new EmcacheError("postgres_unavailable", "connection refused");
     api = await new TestApi({
-      rejects: { count: () => new Promise(() => {}), list: () => Promise.reject(away) },
+      rejects: {
+        count: () => new Promise(() => {}),
+        list: () => Promise.reject(away),
+        clear: () => Promise.reject(away),
+      },
     }).start();
     await api.add(USERS, "live");
     api.store.isAway = true;
@@ -210,6 +214,54 @@ describe("/api/entities", () => {
     expect(await problemOf(failed)).toMatchObject({ status: 503, code: "postgres_unavailable", retryable: true });
     expect((await api.send("POST", "/api/entities", { ...USERS, name: "b" })).status).toBe(503);
     expect((await api.request("/api/oplogs?from=0&limit=1&entities=users")).status).toBe(503);
+  });
+
+  test("is stopped or stale with its reason, and goes on when it is told to", async () => {
+    await api.add(USERS, "live");
+    api.conditions.set(1, { state: "stopped", isPaused: false, stopReason: "no integer" });
+    expect(await (await api.request("/api/entities/users")).json()).toMatchObject({
+      state: "stopped",
+      reason: "no integer",
+      copy_paused: false,
+      last_error: { code: "entity_stopped", hint: expect.stringContaining("/resume") as string },
+    });
+    api.conditions.set(1, { state: "kept", isPaused: true, stopReason: null });
+    expect(await (await api.request("/api/entities/users")).json()).toMatchObject({
+      state: "stale",
+      copy_paused: true,
+      last_error: { code: "entity_stale" },
+    });
+    expect((await api.request("/api/entities/users/resume", { method: "POST" })).status).toBe(202);
+    api.conditions.set(1, { state: "done", isPaused: false, stopReason: null });
+    const idle = await api.request("/api/entities/users/resume", { method: "POST" });
+    expect(await idle.json()).toMatchObject({ message: "The entity has not stopped" });
+    expect(api.copyOrders).toEqual(["copy 1"]);
+  });
+
+  test("takes orders for its copies", async () => {
+    await api.add(USERS, "live");
+    for (const path of ["copy", "copy/pause", "copy/resume"]) {
+      expect((await api.request(`/api/entities/users/${path}`, { method: "POST" })).status).toBe(202);
+      expect((await api.request(`/api/entities/nobody/${path}`, { method: "POST" })).status).toBe(404);
+    }
+    expect(api.copyOrders).toEqual(["copy 1", "pause users", "resume users"]);
+  });
+
+  test("keeps what an entity may do without", async () => {
+    const policies = { filter: { age: { $gte: 18 } }, on_reject: "skip_document", on_drop: "keep" };
+    const created = await api.send("POST", "/api/entities", { ...USERS, ...policies });
+    expect(await created.json()).toMatchObject(policies);
+    expect(await (await api.request("/api/entity/users")).json()).toMatchObject(policies);
+    expect(await (await api.send("PUT", "/api/entities/users", USERS)).json()).toMatchObject({ id: 2 });
+    expect(Object.keys((await (await api.request("/api/entities/users")).json()) as object)).not.toContain("filter");
+  });
+
+  test("forgets rejects", async () => {
+    await api.add(USERS, "live");
+    api.rejects.set(1, 7);
+    expect((await api.request("/api/entities/users/rejects")).headers.get("emcache-total")).toBe("7");
+    expect((await api.request("/api/entities/users/rejects", { method: "DELETE" })).status).toBe(200);
+    expect((await api.request("/api/entities/users/rejects")).headers.get("emcache-total")).toBe("0");
   });
 
   test("lists rejects", async () => {

@@ -1,11 +1,13 @@
-import type { Entity } from "@emcache/protocol";
+import { type Entity, ERROR_CATALOGUE } from "@emcache/protocol";
 import type {
   ApiDependencies,
   CacheStatusShown,
+  CopyCondition,
   EntityVersions,
   RegisteredEntity,
   ShownError,
 } from "./api-dependencies.ts";
+import type { VersionFacts } from "./version-facts.ts";
 import { namedVersion } from "./named-version.ts";
 
 /** What the state of an entity is computed from. */
@@ -13,16 +15,20 @@ export type StatusDependencies = Pick<ApiDependencies, "caches" | "captures" | "
 
 /**
  * How an entity is, as one word. `copying`: its first copy is running or about to, nothing is served yet. `live`: it
- * is served (also while it is copied anew). `failed`: nothing is served and its copy can't go on; `reason` says why.
+ * is served (also while it is copied anew). `failed`: nothing is served and its copy can't go on. `stopped`: a reject
+ * stopped it (`on_reject`). `stale`: its collection is gone and its rows are kept (`on_drop`). The last two serve what
+ * they had and take nothing more until they are told to go on. `reason` says why it is one of the last three.
  */
-export type EntityState = "copying" | "live" | "failed";
+export type EntityState = "copying" | "live" | "failed" | "stopped" | "stale";
 
 /** One version of an entity, with how it is now. */
 export interface VersionStatus extends Entity {
   readonly state: EntityState;
   /** How much of a running copy is done, 0 to 100; null where none is running or the collection's size is unknown. */
   readonly percent: number | null;
-  /** Why the state is `failed`; null otherwise. */
+  /** Whether its copies rest, by an operator's wish; null while PostgreSQL is away. */
+  readonly copy_paused: boolean | null;
+  /** Why the state is `failed`, `stopped` or `stale`; null otherwise. */
   readonly reason: string | null;
   /** Rows in the cache; while the first copy runs, rows that it has read. Null where this process has no cache of it. */
   readonly rows: number | null;
@@ -48,39 +54,41 @@ export interface EntityStatus extends VersionStatus {
   readonly pending: VersionStatus | null;
 }
 
-/** @param rejects number of rejects of each version; null if unknown */
 export function entityStatus(
   versions: EntityVersions,
   dependencies: StatusDependencies,
-  rejects: ReadonlyMap<number, number> | null,
+  facts: VersionFacts,
 ): EntityStatus | null {
   const named = namedVersion(versions);
   if (named === null) return null;
   const replacing = versions.live === null ? null : versions.pending;
   return {
-    ...versionStatus(named, dependencies, rejects),
-    pending: replacing === null ? null : versionStatus(replacing, dependencies, rejects),
+    ...versionStatus(named, dependencies, facts),
+    pending: replacing === null ? null : versionStatus(replacing, dependencies, facts),
   };
 }
 
 function versionStatus(
   { entity, state }: RegisteredEntity,
   { caches, captures, sourceNames }: StatusDependencies,
-  rejects: ReadonlyMap<number, number> | null,
+  { rejects, copies }: VersionFacts,
 ): VersionStatus {
   const cache = caches.statuses().get(entity.id) ?? null;
   const capture = captures.captureStatus(entity.client);
   const copy = captures.copyProgress(entity.id);
   const sourceError = sourceNames.includes(entity.client) ? (capture?.error ?? null) : unknownSource(entity.client);
-  const lastError = cache?.lastError ?? sourceError;
+  const condition = copies?.get(entity.id) ?? null;
+  const halt = haltOf(condition);
+  const lastError = halt?.error ?? cache?.lastError ?? sourceError;
   // The log may say `live` a moment before this process's cache has switched to the copy: a reader would see nothing.
   const isServed = state === "live" && cache?.dataState !== "empty";
-  const shownState = isServed ? "live" : lastError === null ? "copying" : "failed";
+  const shownState = halt?.state ?? (isServed ? "live" : lastError === null ? "copying" : "failed");
   return {
     ...entityOnly(entity),
     state: shownState,
     percent: copy === null ? null : percentOf(copy.rowCount, copy.rowCountEstimate),
-    reason: shownState === "failed" ? (lastError?.detail ?? null) : null,
+    copy_paused: copies === null ? null : (condition?.isPaused ?? false),
+    reason: shownState === "live" || shownState === "copying" ? null : (lastError?.detail ?? null),
     rows: !isServed && copy !== null ? copy.rowCount : (cache?.rows ?? null),
     position: cache?.position ?? null,
     lag_ms: lagMs(cache, capture?.lagMs ?? null),
@@ -115,6 +123,16 @@ export function entityOnly({
     ...(on_drop === undefined ? {} : { on_drop }),
     created_at,
   };
+}
+
+/** Why an entity takes nothing until it is told to go on; null where it does take what comes. */
+function haltOf(condition: CopyCondition | null): { state: "stopped" | "stale"; error: ShownError } | null {
+  if (condition?.state !== "stopped" && condition?.state !== "kept") return null;
+  const isStopped = condition.state === "stopped";
+  const code = isStopped ? "entity_stopped" : "entity_stale";
+  const { title, hint } = ERROR_CATALOGUE[code];
+  const detail = isStopped && condition.stopReason !== null ? condition.stopReason : title;
+  return { state: isStopped ? "stopped" : "stale", error: { code, detail, hint } };
 }
 
 function unknownSource(name: string): ShownError {

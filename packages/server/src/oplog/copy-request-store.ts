@@ -21,6 +21,14 @@ export class CopyRequestStore {
     );
   }
 
+  /** Names of the entities whose copies rest. */
+  async paused(signal: AbortSignal): Promise<string[]> {
+    const { rows } = await withClient(this.#pool, { signal, timeoutMs: STATEMENT_TIMEOUT_MS }, (client) =>
+      client.query<{ name: string }>("SELECT name FROM emcache.copy_pause"),
+    );
+    return rows.map(({ name }) => name);
+  }
+
   /** Versions whose copy was asked for and has not begun. */
   async list(signal: AbortSignal): Promise<number[]> {
     const { rows } = await withClient(this.#pool, { signal, timeoutMs: STATEMENT_TIMEOUT_MS }, (client) =>

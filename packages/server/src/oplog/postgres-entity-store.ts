@@ -86,6 +86,7 @@ export class PostgresEntityStore implements EntityStore {
       for (const table of ["copy", "copy_bracket", "reject", "reject_total"]) {
         await client.query(`DELETE FROM emcache.${table} WHERE version = ANY ($1)`, [versions]);
       }
+      await client.query("DELETE FROM emcache.copy_pause WHERE name = $1", [name]);
       await client.query("COMMIT");
       return rows.some(({ state }) => state !== "retired");
     });

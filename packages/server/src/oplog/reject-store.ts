@@ -44,12 +44,12 @@ export class RejectStore {
     return new Map(rows.map(({ version, total }) => [version, Number(total)]));
   }
 
-  /** Those of one version, the last seen first. */
-  async list(version: number, limit: number, signal: AbortSignal = never()): Promise<StoredReject[]> {
+  /** Those of one version that are kept, the last seen first. */
+  async list(version: number, limit: number, offset = 0, signal: AbortSignal = never()): Promise<StoredReject[]> {
     const rows = await this.#query<RejectRow>(
       `SELECT version, doc_id, column_name, reason, sample, seen_count, last_seen_at FROM emcache.reject
-       WHERE version = $1 ORDER BY last_seen_at DESC, key LIMIT $2`,
-      [version, limit],
+       WHERE version = $1 ORDER BY last_seen_at DESC, key LIMIT $2 OFFSET $3`,
+      [version, limit, offset],
       signal,
     );
     return rows.map((row) => ({
@@ -61,6 +61,16 @@ export class RejectStore {
       seenCount: Number(row.seen_count),
       lastSeenAt: row.last_seen_at.toISOString(),
     }));
+  }
+
+  /** Forgets those of one version; what is still wrong comes again when its document changes or is copied. */
+  async clear(version: number, signal: AbortSignal = never()): Promise<void> {
+    await this.#query(
+      `WITH gone AS (DELETE FROM emcache.reject WHERE version = $1)
+       UPDATE emcache.reject_total SET total = 0 WHERE version = $1`,
+      [version],
+      signal,
+    );
   }
 
   /** Adds those of others than the capturing side, whose appends bring their own. */

@@ -4,18 +4,19 @@ import type { ApiDependencies, EntityVersions } from "../api-dependencies.ts";
 import type { ApiInstance } from "../api-instance.ts";
 import { type EntityStatus, entityStatus } from "../entity-status.ts";
 import { entityNotFound, requireNamedVersion } from "../named-version.ts";
-import { rejectCounts } from "../reject-counts.ts";
 import { EntityDefinitionSchema, EntityNameParams } from "../schemas.ts";
+import { versionFacts } from "../version-facts.ts";
 
 type Dependencies = Pick<
   ApiDependencies,
-  "registry" | "caches" | "captures" | "rejects" | "sourceNames" | "validateEntity"
+  "registry" | "caches" | "captures" | "copies" | "rejects" | "sourceNames" | "validateEntity"
 >;
 
 /** Shown rejects at most. */
 const REJECTS_MAX = 1000;
 const RejectsQuery = Type.Object({
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: REJECTS_MAX, default: 100 })),
+  offset: Type.Optional(Type.Integer({ minimum: 0, maximum: REJECTS_MAX, default: 0 })),
 });
 
 /** `/api/entities`: create, list, look at, change, delete. Reads are answered from memory. */
@@ -36,13 +37,18 @@ function addReadRoutes(app: ApiInstance, dependencies: Dependencies): void {
   app.get("/api/entities/:name", { schema }, async ({ params }) => statusOf(params.name, dependencies));
 
   const rejectsSchema = {
-    summary: "Values and documents that could not be mapped",
+    summary:
+      "Values and documents that could not be mapped, the last seen first. The header emcache-total has the number of all; up to 1000 are kept one by one",
     params: EntityNameParams,
     querystring: RejectsQuery,
   };
-  app.get("/api/entities/:name/rejects", { schema: rejectsSchema }, async ({ params, query }) => {
-    const { entity } = requireNamedVersion(registry, params.name);
-    const found = await rejects.list(entity.id, query.limit ?? 100);
+  app.get("/api/entities/:name/rejects", { schema: rejectsSchema }, async ({ params, query }, reply) => {
+    const { id } = requireNamedVersion(registry, params.name).entity;
+    const [found, totals] = await Promise.all([
+      rejects.list(id, query.limit ?? 100, query.offset ?? 0),
+      rejects.count([id]),
+    ]);
+    reply.header("emcache-total", totals.get(id) ?? 0);
     return found.map(({ docId, seenCount, lastSeenAt, ...reject }) => ({
       doc_id: docId,
       column: reject.column,
@@ -55,7 +61,7 @@ function addReadRoutes(app: ApiInstance, dependencies: Dependencies): void {
 }
 
 function addWriteRoutes(app: ApiInstance, dependencies: Dependencies): void {
-  const { registry, sourceNames, validateEntity } = dependencies;
+  const { registry, rejects, sourceNames, validateEntity } = dependencies;
   // The body is checked by validateEntity, which knows more than a schema can say; the schema is documentation.
   const attached = { attachValidation: true };
 
@@ -85,6 +91,15 @@ function addWriteRoutes(app: ApiInstance, dependencies: Dependencies): void {
     if (!existed) throw entityNotFound(params.name);
     return { message: "Entity deleted successfully", name: params.name };
   });
+
+  const clearSchema = {
+    summary: "Forgets the rejects that were seen; what is still wrong is told again when its document changes",
+    params: EntityNameParams,
+  };
+  app.delete("/api/entities/:name/rejects", { schema: clearSchema }, async ({ params }) => {
+    await rejects.clear(requireNamedVersion(registry, params.name).entity.id);
+    return { message: "Rejects cleared", name: params.name };
+  });
 }
 
 /** The body with the path's name where it has none. @throws EmcacheError `entity_invalid` where it has another one */
@@ -107,6 +122,6 @@ async function statusesOf(entities: readonly EntityVersions[], dependencies: Dep
   const ids = entities
     .flatMap(({ live, pending }) => [live, pending])
     .flatMap((found) => (found === null ? [] : [found.entity.id]));
-  const counts = await rejectCounts(dependencies.rejects, ids);
-  return entities.map((versions) => entityStatus(versions, dependencies, counts)).filter((status) => status !== null);
+  const facts = await versionFacts(dependencies, ids);
+  return entities.map((versions) => entityStatus(versions, dependencies, facts)).filter((status) => status !== null);
 }

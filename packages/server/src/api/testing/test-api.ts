@@ -17,6 +17,8 @@ import type {
   CacheStatusShown,
   CaptureStatus,
   ContentCoding,
+  CopiesPort,
+  CopyCondition,
   SnapshotFile,
 } from "../api-dependencies.ts";
 import { SumsBuilder } from "../../snapshot/file-sums.ts";
@@ -108,6 +110,15 @@ export class TestApi {
   readonly captures = new Map<string, CaptureStatus>();
   readonly copies = new Map<number, { rowCount: number; rowCountEstimate: number }>();
   readonly rejects = new Map<number, number>();
+  readonly conditions = new Map<number, CopyCondition>();
+  /** What was asked of copies. */
+  readonly copyOrders: string[] = [];
+  readonly copyControl: CopiesPort = {
+    conditions: async () => this.conditions,
+    request: async (version) => void this.copyOrders.push(`copy ${version}`),
+    pause: async (name) => void this.copyOrders.push(`pause ${name}`),
+    resume: async (name) => void this.copyOrders.push(`resume ${name}`),
+  };
   readonly health = new HealthRegistry();
   readonly logLines: string[] = [];
   readonly folder = mkdtempSync(join(tmpdir(), "emcache-api-"));
@@ -161,8 +172,10 @@ export class TestApi {
       registry: this.registry,
       oplog: this.oplog,
       caches: { statuses: () => this.statuses },
+      copies: this.copyControl,
       rejects: {
         count: async () => this.rejects,
+        clear: async (version) => void this.rejects.delete(version),
         list: async () => [
           {
             docId: "d1",

@@ -9,7 +9,8 @@ export interface ShownError {
 
 /** One version of an entity, as `GET /api/entities` answers it. */
 export interface VersionStatus extends Entity {
-  readonly state: "copying" | "live" | "failed";
+  readonly state: "copying" | "live" | "failed" | "stopped" | "stale";
+  readonly copy_paused: boolean | null;
   /** 0 to 100; null where no copy runs or the collection's size is unknown. */
   readonly percent: number | null;
   readonly reason: string | null;

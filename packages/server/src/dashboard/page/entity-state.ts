@@ -12,9 +12,12 @@ export function EntityState({ entity }: { readonly entity: VersionStatus }): Com
   );
 }
 
-function stateOf({ state, last_error: error, percent }: VersionStatus): Parameters<typeof StatusDot>[0] {
-  if (state === "failed") return { kind: "bad", text: "failed" };
-  if (state === "copying") return { kind: "busy", text: "copying" };
+function stateOf(entity: VersionStatus): Parameters<typeof StatusDot>[0] {
+  const { state, last_error: error, percent, copy_paused: isPaused } = entity;
+  if (state === "failed" || state === "stopped") return { kind: "bad", text: state };
+  if (state === "stale") return { kind: "warn", text: "stale" };
+  if (state === "copying")
+    return isPaused === true ? { kind: "warn", text: "copy paused" } : { kind: "busy", text: "copying" };
   if (error !== null) return { kind: "warn", text: "live, stalled" };
   return percent === null ? { kind: "good", text: "live" } : { kind: "good", text: "live, copying anew" };
 }
