@@ -6,6 +6,7 @@ import { demoCommand } from "./demo.ts";
 import { describeError } from "./describe-error.ts";
 import { packageVersion } from "./package-version.ts";
 import { serveCommand } from "./serve.ts";
+import { snapshotCommand } from "./snapshot.ts";
 
 /** Exit codes: a clean end; a failure while running; something to be changed in the call or the configuration. */
 const EXIT_OK = 0;
@@ -22,7 +23,8 @@ export async function runCommandLine(args: readonly string[], output: CommandOut
     .showSuggestionAfterError()
     .addCommand(serveCommand(context))
     .addCommand(demoCommand(context))
-    .addCommand(configCommand(context));
+    .addCommand(configCommand(context))
+    .addCommand(snapshotCommand(context));
   for (const command of [program, ...program.commands, ...program.commands.flatMap((child) => child.commands)]) {
     command
       .exitOverride()
