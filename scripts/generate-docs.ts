@@ -1,6 +1,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { renderConfigExample, renderConfigReference } from "../packages/server/src/config/config-reference.ts";
+import { renderConfigSchema } from "../packages/server/src/config/config-schema.ts";
 import { renderErrorReference } from "./error-reference.ts";
 
 /**
@@ -10,6 +11,7 @@ import { renderErrorReference } from "./error-reference.ts";
 const FILES: Readonly<Record<string, () => string>> = {
   "config.toml.example": renderConfigExample,
   "docs/configuration.md": renderConfigReference,
+  "docs/config.schema.json": renderConfigSchema,
   "docs/errors.md": renderErrorReference,
 };
 

@@ -70,7 +70,8 @@ directory of the process. Intervals and time-outs are seconds and may be fractio
 password. \`emcache config reference\` prints this page.
 `;
 
-const EXAMPLE_INTRODUCTION = `# EMCache's configuration. Copy this file to config.toml, set the source, and run: emcache serve
+const EXAMPLE_INTRODUCTION = `#:schema ./docs/config.schema.json
+# EMCache's configuration. Copy this file to config.toml, set the source, and run: emcache serve
 # Lines that are commented out show the defaults. docs/configuration.md has the reasons.
 # Every key can also be set by the environment: server.port by EMCACHE_SERVER__PORT.
 `;

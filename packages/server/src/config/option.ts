@@ -23,6 +23,8 @@ export interface OptionText<T> {
 export interface Option<T> extends OptionText<T> {
   /** The type, range and unit, in words. */
   readonly type: string;
+  /** What of that a JSON Schema can say, for editors. */
+  readonly schema: Readonly<Record<string, unknown>>;
   /** @throws RangeError that says what was wrong and what would be right; never with the value of a secret. */
   parse(written: WrittenValue): T;
 }
@@ -38,6 +40,7 @@ export function integerOption(range: Range & OptionText<number> & { readonly uni
   return {
     ...range,
     type,
+    schema: { type: "integer", minimum: range.min, maximum: range.max },
     parse(written) {
       const number = numberOf(written, type);
       if (Number.isSafeInteger(number) && number >= range.min && number <= range.max) return number;
@@ -52,6 +55,7 @@ export function secondsOption(range: Range & OptionText<number>): Option<number>
   return {
     ...range,
     type,
+    schema: { type: "number", minimum: range.min, maximum: range.max },
     parse(written) {
       const number = numberOf(written, type);
       if (number >= range.min && number <= range.max) return number;
@@ -66,6 +70,7 @@ export function textOption<T extends string | null>(
 ): Option<string | T> {
   return {
     ...text,
+    schema: { type: "string" },
     parse({ value }) {
       if (typeof value !== "string") throw new RangeError(`${kindOf(value)} does not fit; expected ${text.type}`);
       text.check(value);
@@ -80,6 +85,7 @@ export function booleanOption(text: OptionText<boolean>): Option<boolean> {
   return {
     ...text,
     type,
+    schema: { type: "boolean" },
     parse({ value, isText }) {
       const written = isText && typeof value === "string" ? value.trim().toLowerCase() : value;
       if (written === true || written === "true") return true;
@@ -97,6 +103,7 @@ export function wordsOption<W extends string>(
   return {
     ...text,
     type,
+    schema: { type: "array", items: { enum: text.words }, minItems: 1, uniqueItems: true },
     parse({ value, isText }) {
       const items: unknown = isText
         ? String(value)
