@@ -81,6 +81,12 @@ export const ERROR_CATALOGUE = {
     hint: "GET /api/entities lists the entities.",
     retryable: false,
   },
+  consumer_not_found: {
+    status: 404,
+    title: "There is no consumer of this name",
+    hint: "GET /api/consumers lists those that named themselves with the header `emcache-consumer`.",
+    retryable: false,
+  },
   snapshot_not_found: {
     status: 404,
     title: "The entity has no snapshot yet",

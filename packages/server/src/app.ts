@@ -14,6 +14,7 @@ import { validateEntity } from "./entity/validate-entity.ts";
 import { ClaimStore } from "./oplog/claim-store.ts";
 import { CommitSignal } from "./oplog/commit-signal.ts";
 import type { CommittedBatch } from "./oplog/committed-batch.ts";
+import { ConsumerClaims } from "./oplog/consumer-claims.ts";
 import { CopyControlStore } from "./oplog/copy-control-store.ts";
 import { CopyRequestStore } from "./oplog/copy-request-store.ts";
 import { OplogReader } from "./oplog/oplog-reader.ts";
@@ -59,8 +60,8 @@ export function createApp(config: Config, options: { readonly logger: Logger }):
   };
   const has = new Set(config.roles);
   const log = logParts(config, logger, health);
-  const { postgres, commitSignal, registry, retention, oplog, hub, rejects, pool } = log;
-  for (const service of [postgres, commitSignal, registry, retention, hub]) add(service);
+  const { postgres, commitSignal, registry, retention, oplog, hub, consumers, rejects, pool } = log;
+  for (const service of [postgres, commitSignal, registry, retention, hub, consumers]) add(service);
 
   const replicator = replicatorOf(config, { logger, health, postgres, rejects });
   const isEmbedded = Object.values(config.sources).some(({ uri }) => uri === EMBEDDED);
@@ -89,6 +90,8 @@ export function createApp(config: Config, options: { readonly logger: Logger }):
     registry,
     oplog,
     hub,
+    consumers,
+    claimTtlS: config.retention.claimTtlS,
     caches: replicator,
     rejects,
     copies: new CopyControlStore(pool),
@@ -116,6 +119,7 @@ interface LogParts {
   readonly retention: Retention;
   readonly oplog: OplogReader;
   readonly hub: PageHub;
+  readonly consumers: ConsumerClaims;
   readonly rejects: RejectStore;
 }
 
@@ -151,6 +155,7 @@ function logParts(config: Config, rootLogger: Logger, health: HealthRegistry): L
     retention,
     oplog,
     hub,
+    consumers: new ConsumerClaims({ store: new ClaimStore(pool), logger }),
     rejects: new RejectStore(pool),
   };
 }

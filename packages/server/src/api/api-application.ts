@@ -4,12 +4,14 @@ import { fastify, LogController } from "fastify";
 import type { Socket } from "node:net";
 import type { ApiDependencies } from "./api-dependencies.ts";
 import type { ApiInstance } from "./api-instance.ts";
+import { BodiesInFlight } from "./bodies-in-flight.ts";
 import { endStalledAnswers } from "./end-stalled-answers.ts";
 import { sendProblem, toShownError } from "./error-answer.ts";
 import { acceptJsonBodies } from "./json-body.ts";
 import { sendLegacyError } from "./legacy-error.ts";
 import { compileRequestValidator } from "./request-validator.ts";
 import { RouteMethods } from "./route-methods.ts";
+import { addConsumerRoutes } from "./routes/consumers.ts";
 import { addEntityRoutes } from "./routes/entities.ts";
 import { addEntityCopyRoutes } from "./routes/entity-copy.ts";
 import { addFollowRoutes } from "./routes/follow.ts";
@@ -17,6 +19,7 @@ import { addHealthRoutes } from "./routes/health.ts";
 import { addLegacyEntityRoutes } from "./routes/legacy-entity.ts";
 import { addLegacyOplogRoutes } from "./routes/legacy-oplogs.ts";
 import { addLegacySnapshotRoutes } from "./routes/legacy-snapshot.ts";
+import { addOplogStreamRoute } from "./routes/oplog-stream.ts";
 import { addOplogRoutes } from "./routes/oplogs.ts";
 import { addSiteRoutes } from "./routes/site.ts";
 import { addSnapshotRoutes } from "./routes/snapshots.ts";
@@ -33,6 +36,8 @@ const KEEP_ALIVE_TIMEOUT_MS = 72_000;
 const HEADER_BYTES_MAX = 64 * 1024;
 /** A client that takes nothing of its answer for so long is gone: its connection, memory and file are given up. */
 const STALLED_TIMEOUT_MS = 120_000;
+/** Of answers from the log that clients have not taken yet: sixteen of the largest, thousands of the usual ones. */
+const BODIES_BYTES_MAX = 256 * 1024 * 1024;
 /** A name in a path may be percent-encoded to three times its length. */
 const PATH_PARAMETER_LENGTH_MAX = 512;
 
@@ -65,11 +70,14 @@ export function buildApiApplication(dependencies: ApiDependencies): ApiInstance 
     if (route.schema?.summary === undefined) return;
     route.schema.response = { "4xx": ProblemSchema, "5xx": ProblemSchema, ...(route.schema.response as object) };
   });
+  const bodies = new BodiesInFlight(BODIES_BYTES_MAX);
   addHealthRoutes(app, dependencies);
   addEntityRoutes(app, dependencies);
   addEntityCopyRoutes(app, dependencies);
   addOplogRoutes(app, dependencies);
-  addFollowRoutes(app, dependencies);
+  addOplogStreamRoute(app, { ...dependencies, bodies });
+  addFollowRoutes(app, { ...dependencies, bodies });
+  addConsumerRoutes(app, dependencies);
   addSnapshotRoutes(app, dependencies);
   addSiteRoutes(app, dependencies);
   app.register(async (legacy: ApiInstance) => {
@@ -77,7 +85,7 @@ export function buildApiApplication(dependencies: ApiDependencies): ApiInstance 
       if (!isClientGone(reply.raw.destroyed, reply.sent)) sendLegacyError(reply, toShownError(error, request, logger));
     });
     addLegacyEntityRoutes(legacy, dependencies);
-    addLegacyOplogRoutes(legacy, dependencies);
+    addLegacyOplogRoutes(legacy, { ...dependencies, bodies });
     addLegacySnapshotRoutes(legacy, dependencies);
   });
   return app;

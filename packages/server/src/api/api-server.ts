@@ -1,25 +1,31 @@
 import { EmcacheError } from "@emcache/protocol";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { messageOf } from "../runtime/error-message.ts";
 import type { Service } from "../runtime/service.ts";
 import { buildApiApplication } from "./api-application.ts";
 import type { ApiDependencies } from "./api-dependencies.ts";
 import type { ApiInstance } from "./api-instance.ts";
 
+/** How often connections that have become idle are closed while the server stops. */
+const CLOSE_IDLE_INTERVAL_MS = 20;
+
 /** Serves the REST API. Nothing in it waits for a database to come back, so it serves what it has at once. */
 export class ApiServer implements Service {
   readonly name = "api";
   readonly #dependencies: ApiDependencies;
   readonly #application: ApiInstance;
-  #isStopping = false;
+  /** Connections that have not sent a request yet: for Node they are not idle, and it would wait for them. */
+  readonly #unused = new Set<Socket>();
 
   constructor(dependencies: ApiDependencies) {
     this.#dependencies = dependencies;
     this.#application = buildApiApplication(dependencies);
-    this.#application.addHook("onResponse", async () => {
-      // Its connection becomes idle after this; the server closed those that were idle when it began to stop.
-      if (this.#isStopping) setImmediate(() => this.#application.server.closeIdleConnections());
+    const { server } = this.#application;
+    server.on("connection", (socket) => {
+      this.#unused.add(socket);
+      socket.once("close", () => this.#unused.delete(socket));
     });
+    server.on("request", ({ socket }) => this.#unused.delete(socket));
   }
 
   /** Where it listens, as `http://127.0.0.1:8080`; null while it doesn't. */
@@ -45,17 +51,24 @@ export class ApiServer implements Service {
 
   /** Accepts no more, closes idle connections, finishes requests in flight; cuts them off when `signal` aborts. */
   async stop(signal: AbortSignal): Promise<void> {
-    this.#isStopping = true;
     this.#dependencies.hub.endWaits();
     const cutOff = (): void => this.#application.server.closeAllConnections();
     if (signal.aborted) cutOff();
     signal.addEventListener("abort", cutOff, { once: true });
+    // Connections that become idle later: those of streams that ended, those that a client opened and didn't use.
+    const closing = setInterval(() => this.#closeIdle(), CLOSE_IDLE_INTERVAL_MS);
     try {
       await this.#application.close();
     } catch (error) {
       this.#dependencies.logger.warn({ event: "api_stop_failed", error }, "the API did not stop cleanly");
     } finally {
+      clearInterval(closing);
       signal.removeEventListener("abort", cutOff);
     }
+  }
+
+  #closeIdle(): void {
+    this.#application.server.closeIdleConnections();
+    for (const socket of this.#unused) socket.destroy();
   }
 }

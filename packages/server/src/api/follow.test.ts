@@ -165,3 +165,56 @@ test("while PostgreSQL is away who waits is told to come back", async () => {
   expect(response.status).toBe(503);
   expect(response.headers.get("retry-after")).toBe("1");
 });
+
+test("a full page never changes, and says so; another one is not kept", async () => {
+  for (let index = 1; index <= 6; index++) api.oplog.append(1 + (index % 2), "upsert", `d${index}`, `[${index}]`);
+  const full = "/api/logs/log-1/entities/1/pages?after=0&limit=2";
+  const first = await api.request(full);
+  expect(first.status).toBe(200);
+  expect(first.headers.get("cache-control")).toBe("private, max-age=31536000, immutable");
+  const etag = first.headers.get("etag") ?? "";
+  const text = await first.text();
+  expect(JSON.parse(text)).toMatchObject({
+    position: 4,
+    tag: "tag-4",
+    has_more: true,
+    entries: [{ id: 2 }, { id: 4 }],
+  });
+  api.oplog.append(1, "upsert", "later", "[1]");
+  api.oplog.floor = 2;
+  await api.makeLive(await api.add({ ...USERS, source: "people" }, "pending"));
+  api.store.listsRetired = true;
+  await api.registry.refresh();
+  expect(await (await api.request(full)).text()).toBe(text);
+  expect((await api.request(full, { headers: { "if-none-match": etag } })).status).toBe(304);
+  const partial = await api.request("/api/logs/log-1/entities/1/pages?after=4&limit=9");
+  expect(partial.headers.get("cache-control")).toBe("no-store");
+  expect(await partial.json()).toMatchObject({ position: 7, has_more: false });
+  expect((await api.request("/api/logs/log-2/entities/1/pages?after=0")).status).toBe(409);
+  expect((await api.request("/api/logs/log-1/entities/77/pages?after=1")).status).toBe(404);
+});
+
+test("a consumer that names itself is listed with what it has, and can be forgotten", async () => {
+  for (let index = 1; index <= 3; index++) api.oplog.append(1, "upsert", `d${index}`, "[1]");
+  const headers = { "emcache-consumer": "billing.1" };
+  await follow("after=1&versions=1&versions=2", { headers });
+  expect(await (await api.request("/api/consumers")).json()).toMatchObject([
+    {
+      name: "billing.1",
+      entities: ["users", "products"],
+      versions: [1, 2],
+      position: 1,
+      lag_entries: 2,
+      is_expired: false,
+    },
+  ]);
+  await api.request("/api/oplogs/users?after=2", { headers });
+  await api.request("/api/oplogs?from=3&limit=1&entities=users", { headers: { "emcache-consumer": "go" } });
+  const listed = (await (await api.request("/api/consumers")).json()) as { name: string; position: number }[];
+  expect(listed.map(({ name, position }) => [name, position])).toEqual([
+    ["billing.1", 2],
+    ["go", 3],
+  ]);
+  expect((await api.request("/api/consumers/billing.1", { method: "DELETE" })).status).toBe(200);
+  expect((await api.request("/api/consumers/billing.1", { method: "DELETE" })).status).toBe(404);
+});

@@ -1,5 +1,5 @@
 import { EmcacheError } from "@emcache/protocol";
-import { LIMIT_MAX } from "./schemas.ts";
+import { LIMIT_MAX, WAIT_MS_MAX } from "./schemas.ts";
 
 /** What `GET /api/oplogs` asks for. */
 export interface LegacyOplogQuery {
@@ -7,6 +7,8 @@ export interface LegacyOplogQuery {
   readonly from: number;
   readonly limit: number;
   readonly entities: readonly string[];
+  /** How long to wait for a first entry; 0 where the request doesn't say: the Go client's doesn't. */
+  readonly waitMs: number;
 }
 
 /** A query string that can't be read as the three parameters; the earlier server answered `{"reason"}`. */
@@ -30,12 +32,14 @@ export function parseLegacyOplogQuery(url: string): LegacyOplogQuery {
   }
   const from = integerOf(parameters, "from");
   const limit = integerOf(parameters, "limit");
+  const waitMs = parameters.has("wait_ms") ? integerOf(parameters, "wait_ms") : 0;
   if (entities.length === 0) throw new LegacyQueryUnreadable("missing field `entities`");
   const errors: string[] = [];
   if (from < 0 || from > Number.MAX_SAFE_INTEGER) errors.push(`from: must be between 0 and ${Number.MAX_SAFE_INTEGER}`);
   if (limit < 1 || limit > LIMIT_MAX) errors.push(`limit: must be between 1 and ${LIMIT_MAX}`);
+  if (waitMs < 0 || waitMs > WAIT_MS_MAX) errors.push(`wait_ms: must be between 0 and ${WAIT_MS_MAX}`);
   if (errors.length > 0) throw new EmcacheError("bad_request", errors.join("\n"), { errors });
-  return { from, limit, entities };
+  return { from, limit, entities, waitMs };
 }
 
 function integerOf(parameters: URLSearchParams, name: string): number {

@@ -3,6 +3,8 @@ import { type TLiteral, Type } from "typebox";
 
 /** Largest number of entries in one answer. */
 export const LIMIT_MAX = 10_000;
+/** A request waits for this long at most; proxies that end it earlier do no harm. */
+export const WAIT_MS_MAX = 60_000;
 /** Number of entries where the request doesn't say. */
 export const LIMIT_DEFAULT = 100;
 /** Skipping costs reading: whoever has read this far goes on with `after`. */

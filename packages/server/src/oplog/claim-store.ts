@@ -16,6 +16,8 @@ export interface Claim {
 /** A claim and how old it is by the database's clock. */
 export interface StoredClaim extends Claim {
   readonly ageS: number;
+  /** RFC 3339, UTC with `Z`, by the database's clock. */
+  readonly refreshedAt: string;
 }
 
 /** Claims on the log. One that is not refreshed within `retention.claim_ttl` doesn't count any more. */
@@ -27,18 +29,33 @@ export class ClaimStore {
   }
 
   /** Makes or refreshes a claim. */
-  async upsertClaim({ name, kind, versions, position }: Claim, signal: AbortSignal = never()): Promise<void> {
+  async upsertClaim(claim: Claim, signal: AbortSignal = never()): Promise<void> {
+    await this.upsertClaims([claim], signal);
+  }
+
+  /** Makes or refreshes claims of different names, in one statement. */
+  async upsertClaims(claims: readonly Claim[], signal: AbortSignal = never()): Promise<void> {
+    // In the order of names, so that two processes that store the same names don't wait for each other in a circle.
+    const sorted = claims.toSorted((left, right) => (left.name < right.name ? -1 : 1));
     await this.#query(
-      `INSERT INTO emcache.claim (name, kind, versions, position) VALUES ($1, $2, $3, $4)
+      `INSERT INTO emcache.claim (name, kind, versions, position)
+         SELECT g.name, g.kind, g.versions, g.position
+         FROM json_to_recordset($1) AS g(name text, kind text, versions integer[], position bigint)
        ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, versions = excluded.versions,
          position = excluded.position, refreshed_at = now()`,
-      [name, kind, versions, position],
+      [JSON.stringify(sorted)],
       signal,
     );
   }
 
-  async removeClaim(name: string, signal: AbortSignal = never()): Promise<void> {
-    await this.#query("DELETE FROM emcache.claim WHERE name = $1", [name], signal);
+  /** Whether there was one. */
+  async removeClaim(name: string, signal: AbortSignal = never(), kind: Claim["kind"] | null = null): Promise<boolean> {
+    const rows = await this.#query(
+      "DELETE FROM emcache.claim WHERE name = $1 AND ($2::text IS NULL OR kind = $2) RETURNING name",
+      [name, kind],
+      signal,
+    );
+    return rows.length > 0;
   }
 
   /** All of them, the furthest behind first. */
@@ -49,18 +66,20 @@ export class ClaimStore {
       versions: number[];
       position: string;
       age_s: number;
+      refreshed_at: Date;
     }>(
-      `SELECT name, kind, versions, position, extract(epoch FROM now() - refreshed_at)::float8 AS age_s
+      `SELECT name, kind, versions, position, refreshed_at, extract(epoch FROM now() - refreshed_at)::float8 AS age_s
        FROM emcache.claim ORDER BY position, name`,
       [],
       signal,
     );
-    return rows.map(({ name, kind, versions, position, age_s }) => ({
+    return rows.map(({ name, kind, versions, position, age_s, refreshed_at }) => ({
       name,
       kind,
       versions,
       position: Number(position),
       ageS: age_s,
+      refreshedAt: refreshed_at.toISOString(),
     }));
   }
 

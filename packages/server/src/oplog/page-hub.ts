@@ -85,6 +85,11 @@ export class PageHub implements Service {
     return this.#waiters.count;
   }
 
+  /** Whether nobody may wait any more. */
+  get isClosed(): boolean {
+    return this.#waiters.isClosed;
+  }
+
   /** Answers all who wait, with nothing, and lets nobody wait from now on: the server is about to stop. */
   endWaits(): void {
     this.#waiters.close();
@@ -146,6 +151,10 @@ export class PageHub implements Service {
     await untilAborted(this.#look(), signal);
     const fresh = this.#readTail(query);
     if (fresh !== null) return fresh;
+    const tail = this.#tail;
+    // Another log's positions mean nothing here: not even that they are too old.
+    if (tail !== null && query.logId !== null && query.logId !== tail.logId)
+      throw historyMismatch({ logId: tail.logId, floor: tail.floor, head: tail.end });
     const read = await this.#reads.read(query, signal);
     if (after > read.head) throw historyMismatch(read);
     requireHistory(query, read);

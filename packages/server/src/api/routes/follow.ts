@@ -1,24 +1,28 @@
-import { EmcacheError } from "@emcache/protocol";
-import type { FastifyReply } from "fastify";
+import { createHash } from "node:crypto";
+import type { FastifyReply, FastifyRequest } from "fastify";
 import { Type } from "typebox";
 import type { ApiDependencies } from "../api-dependencies.ts";
 import type { ApiInstance } from "../api-instance.ts";
+import type { BodiesInFlight } from "../bodies-in-flight.ts";
 import { clientGoneSignal } from "../client-gone.ts";
-import { FollowAnswers, type FollowedVersion } from "../follow-answer.ts";
+import { noteConsumer } from "../consumer-header.ts";
+import { FollowAnswers } from "../follow-answer.ts";
+import { followedVersions } from "../followed-version.ts";
 import { withStartingPoints } from "../starting-points.ts";
-import { LIMIT_MAX } from "../schemas.ts";
+import { LIMIT_MAX, WAIT_MS_MAX } from "../schemas.ts";
 
-type Dependencies = Pick<ApiDependencies, "registry" | "hub" | "snapshots">;
+type Dependencies = Pick<ApiDependencies, "registry" | "hub" | "snapshots" | "consumers" | "cachesPublicly"> & {
+  readonly bodies: BodiesInFlight;
+};
 
-/** A consumer keeps a request open for this long at most; proxies that end it earlier do no harm. */
-const WAIT_MS_MAX = 60_000;
 /** A page of small rows is some 200 kB. */
 const LIMIT_DEFAULT = 1000;
 /** Versions in one request at most. */
 const VERSIONS_MAX = 1000;
 
 const Position = { minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
-const VersionId = Type.String({ pattern: "^[0-9]{1,9}$" });
+const VERSION_PATTERN = "^[0-9]{1,9}$";
+const VersionId = Type.String({ pattern: VERSION_PATTERN });
 const FollowQuery = Type.Object({
   after: Type.Integer({ ...Position, description: "Only entries after this position" }),
   versions: Type.Union([VersionId, Type.Array(VersionId, { minItems: 1, maxItems: VERSIONS_MAX })], {
@@ -50,24 +54,75 @@ const FollowAnswer = Type.Object({
   entries: Type.Array(Type.Unknown(), { description: "Ascending by id" }),
 });
 
-/** `GET /api/follow`: what happened to some entity versions, waiting for it if asked to. What our client follows. */
-export function addFollowRoutes(app: ApiInstance, { registry, hub, snapshots }: Dependencies): void {
+const PageParams = Type.Object({
+  log_id: Type.String(),
+  version: Type.String({ pattern: VERSION_PATTERN, description: "Id of an entity version" }),
+});
+const PageQuery = Type.Object({
+  after: Type.Integer({ ...Position, description: "Only entries after this position" }),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: LIMIT_MAX, default: LIMIT_DEFAULT })),
+  tag: Type.Optional(Type.String({ description: "The tag at `after`; 409 if it is another one in this log" })),
+});
+
+/** `GET /api/follow`, which our client uses, and pages of the log that never change. */
+export function addFollowRoutes(app: ApiInstance, dependencies: Dependencies): void {
   const answers = new FollowAnswers();
-  wakeOnChange(registry, hub);
+  wakeOnChange(dependencies.registry, dependencies.hub);
+  addFollowRoute(app, dependencies, answers);
+  addPageRoute(app, dependencies, answers);
+}
+
+function addFollowRoute(app: ApiInstance, dependencies: Dependencies, answers: FollowAnswers): void {
+  const { registry, hub, snapshots, consumers, bodies } = dependencies;
   const schema = {
     summary: "Follows entity versions; with wait_ms the answer comes with their next entries",
     querystring: FollowQuery,
     response: { 200: FollowAnswer },
   };
-  app.get("/api/follow", { schema }, async ({ query }, reply) => {
-    const versions = followedVersions(query.versions, registry);
-    const { after, limit = LIMIT_DEFAULT, wait_ms: waitMs = 0, log_id: logId = null, tag = null } = query;
+  app.get("/api/follow", { schema }, async (request, reply) => {
+    const { after, limit = LIMIT_DEFAULT, wait_ms: waitMs = 0, log_id: logId = null, tag = null } = request.query;
+    const versions = followedVersions(request.query.versions, registry);
     const ids = versions.map(({ id }) => id);
+    noteConsumer(request, consumers, { versions: ids, position: after });
     const signal = clientGoneSignal(reply);
     const read = await withStartingPoints(versions, snapshots, () =>
       hub.follow({ after, limit, waitMs, logId, tag, versions: ids, signal }),
     );
-    sendJson(reply, answers.bodyOf(read, followedVersions(query.versions, registry)));
+    const body = answers.bodyOf(read, followedVersions(request.query.versions, registry));
+    bodies.hold(body, reply);
+    sendJson(reply, body);
+    return reply;
+  });
+}
+
+/**
+ * Pages whose URL says all that they depend on. A full one never changes, so an HTTP cache in front can answer for any
+ * number of clients that start from the same snapshot.
+ */
+function addPageRoute(app: ApiInstance, dependencies: Dependencies, answers: FollowAnswers): void {
+  const { registry, hub, snapshots, consumers, cachesPublicly, bodies } = dependencies;
+  const schema = {
+    summary: "A page of one entity version's log; a full one never changes, and says so to HTTP caches",
+    params: PageParams,
+    querystring: PageQuery,
+    response: { 200: FollowAnswer },
+  };
+  const scope = cachesPublicly ? "public" : "private";
+  app.get("/api/logs/:log_id/entities/:version/pages", { schema }, async (request, reply) => {
+    const { after, limit = LIMIT_DEFAULT, tag = null } = request.query;
+    const { log_id: logId, version } = request.params;
+    const versions = followedVersions(version, registry);
+    const ids = versions.map(({ id }) => id);
+    noteConsumer(request, consumers, { versions: ids, position: after });
+    const signal = clientGoneSignal(reply);
+    const read = await withStartingPoints(versions, snapshots, () =>
+      hub.follow({ after, limit, waitMs: 0, logId, tag, versions: ids, signal }),
+    );
+    const isFull = read.rows.length > 0 && read.position === read.rows.at(-1)?.position && read.position < read.head;
+    const body = isFull ? answers.pageOf(read, versions) : answers.bodyOf(read, versions);
+    bodies.hold(body, reply);
+    if (isFull) sendImmutable(request, reply, body, scope);
+    else sendJson(reply, body);
     return reply;
   });
 }
@@ -76,18 +131,12 @@ function sendJson(reply: FastifyReply, body: Buffer): void {
   reply.header("cache-control", "no-store").type("application/json; charset=utf-8").send(body);
 }
 
-/** @throws EmcacheError `entity_not_found` naming every version that there is not */
-function followedVersions(asked: string | readonly string[], registry: Dependencies["registry"]): FollowedVersion[] {
-  const ids = [...new Set((typeof asked === "string" ? [asked] : asked).map(Number))];
-  const found = ids.map((id) => registry.find(id));
-  const missing = ids.filter((_, index) => found[index] === null);
-  if (missing.length > 0) {
-    const errors = missing.map((id) => `versions: there is no entity version ${id}`);
-    throw new EmcacheError("entity_not_found", errors.join("\n"), { errors });
-  }
-  return found.flatMap((record) =>
-    record === null ? [] : [{ id: record.entity.id, name: record.entity.name, state: record.state }],
-  );
+/** @param scope whether caches that several clients share may keep it */
+function sendImmutable(request: FastifyRequest, reply: FastifyReply, body: Buffer, scope: "private" | "public"): void {
+  const etag = `"${createHash("sha256").update(body).digest("base64url").slice(0, 22)}"`;
+  reply.headers({ etag, "cache-control": `${scope}, max-age=31536000, immutable` });
+  if (request.headers["if-none-match"] === etag) reply.code(304).send();
+  else reply.type("application/json; charset=utf-8").send(body);
 }
 
 /** Whoever waits for a version hears at once that it became live, or that a newer one has taken its place. */

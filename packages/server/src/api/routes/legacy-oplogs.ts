@@ -1,21 +1,29 @@
+import type { FastifyReply } from "fastify";
+import type { LogRead } from "../../oplog/log-read.ts";
 import { readLog } from "../../oplog/read-log.ts";
 import type { ApiDependencies } from "../api-dependencies.ts";
 import type { ApiInstance } from "../api-instance.ts";
+import type { BodiesInFlight } from "../bodies-in-flight.ts";
 import { clientGoneSignal } from "../client-gone.ts";
+import { noteConsumer } from "../consumer-header.ts";
 import { type LegacyOplogQuery, LegacyQueryUnreadable, parseLegacyOplogQuery } from "../legacy-oplog-query.ts";
 import { namedVersion } from "../named-version.ts";
 import { oplogEntriesJson } from "../oplog-json.ts";
 
-type Dependencies = Pick<ApiDependencies, "registry" | "oplog">;
+type Dependencies = Pick<ApiDependencies, "registry" | "oplog" | "hub" | "consumers"> & {
+  readonly bodies: BodiesInFlight;
+};
 
 /** `/api/oplogs` and `/api/oplogs/status`: what EMCache's earlier Go client follows. */
-export function addLegacyOplogRoutes(app: ApiInstance, { registry, oplog }: Dependencies): void {
+export function addLegacyOplogRoutes(app: ApiInstance, dependencies: Dependencies): void {
   app.get("/api/oplogs/status", async (_request, reply) => {
-    const { head } = await oplog.head();
+    const { logId, head, floor } = await dependencies.oplog.head();
     reply.header("cache-control", "no-store");
-    return { max_id: head };
+    return { max_id: head, floor, log_id: logId, waiting: dependencies.hub.waiterCount };
   });
 
+  /** Bodies of those who waited for the same: they are the same bytes. */
+  const bodies = new WeakMap<LogRead, Buffer>();
   app.get("/api/oplogs", async (request, reply) => {
     let query: LegacyOplogQuery;
     try {
@@ -24,18 +32,29 @@ export function addLegacyOplogRoutes(app: ApiInstance, { registry, oplog }: Depe
       if (!(error instanceof LegacyQueryUnreadable)) throw error;
       return reply.code(400).send({ reason: error.message });
     }
-    const names = knownVersionNames(query.entities, registry);
+    const names = knownVersionNames(query.entities, dependencies.registry);
+    noteConsumer(request, dependencies.consumers, { versions: [...names.keys()], position: query.from });
     reply.header("cache-control", "no-store").type("application/json; charset=utf-8");
-    if (names.size === 0) return reply.send("[]");
-    const read = await readLog(oplog, {
-      versions: [...names.keys()],
-      after: query.from,
-      offset: 0,
-      limit: query.limit,
-      signal: clientGoneSignal(reply),
-    });
-    return reply.header("emcache-position", read.position).send(oplogEntriesJson(read.rows, names));
+    if (names.size === 0 && query.waitMs === 0) return reply.send("[]");
+    const read = await readOrWait(query, [...names.keys()], reply, dependencies);
+    const body = bodies.get(read) ?? Buffer.from(oplogEntriesJson(read.rows, names));
+    bodies.set(read, body);
+    dependencies.bodies.hold(body, reply);
+    return reply.header("emcache-position", read.position).send(body);
   });
+}
+
+/** Without `wait_ms` as the earlier server did; with it from what all followers share. */
+function readOrWait(
+  { from: after, limit, waitMs }: LegacyOplogQuery,
+  versions: readonly number[],
+  reply: FastifyReply,
+  { oplog, hub }: Dependencies,
+): Promise<LogRead> {
+  const signal = clientGoneSignal(reply);
+  return waitMs === 0
+    ? readLog(oplog, { versions, after, offset: 0, limit, signal })
+    : hub.follow({ versions, after, limit, waitMs, logId: null, tag: null, signal });
 }
 
 /** Unknown names have no entries; a client whose entity was deleted is not refused for it. */

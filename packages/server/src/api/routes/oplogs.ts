@@ -1,16 +1,18 @@
 import { EmcacheError } from "@emcache/protocol";
-import type { FastifyReply } from "fastify";
+import type { FastifyReply, FastifyRequest } from "fastify";
 import { type Static, Type } from "typebox";
 import { requireHistory } from "../../oplog/log-read.ts";
 import { readLog } from "../../oplog/read-log.ts";
 import type { ApiDependencies } from "../api-dependencies.ts";
 import type { ApiInstance } from "../api-instance.ts";
 import { clientGoneSignal } from "../client-gone.ts";
+import { noteConsumer } from "../consumer-header.ts";
 import { requireNamedVersion } from "../named-version.ts";
 import { oplogEntriesJson } from "../oplog-json.ts";
+import { withStartingPoints } from "../starting-points.ts";
 import { EntityNameParams, LIMIT_DEFAULT, OplogRange } from "../schemas.ts";
 
-type Dependencies = Pick<ApiDependencies, "registry" | "oplog">;
+type Dependencies = Pick<ApiDependencies, "registry" | "oplog" | "snapshots" | "consumers">;
 
 /** Entities in one request at most. */
 const BATCH_ENTITIES_MAX = 1000;
@@ -44,32 +46,37 @@ export function addOplogRoutes(app: ApiInstance, dependencies: Dependencies): vo
     querystring: RangeQuery,
     response: { 200: OplogAnswer },
   };
-  app.get("/api/oplogs/:name", { schema }, async ({ params, query }, reply) => {
-    await answerRange(reply, [params.name], query, dependencies);
+  app.get("/api/oplogs/:name", { schema }, async (request, reply) => {
+    await answerRange(request, reply, [request.params.name], request.query, dependencies);
     return reply;
   });
 
   const batchSchema = { summary: "What happened to several entities", body: BatchBody, response: { 200: OplogAnswer } };
-  app.post("/api/oplogs/batch", { schema: batchSchema }, async ({ body }, reply) => {
-    await answerRange(reply, body.entities, body, dependencies);
+  app.post("/api/oplogs/batch", { schema: batchSchema }, async (request, reply) => {
+    await answerRange(request, reply, request.body.entities, request.body, dependencies);
     return reply;
   });
 }
 
 async function answerRange(
+  request: FastifyRequest,
   reply: FastifyReply,
   entityNames: readonly string[],
   range: Static<typeof RangeQuery>,
-  { registry, oplog }: Dependencies,
+  { registry, oplog, snapshots, consumers }: Dependencies,
 ): Promise<void> {
   const names = versionNames(entityNames, registry);
-  const read = await readLog(oplog, {
-    versions: [...names.keys()],
+  const versions = [...names].map(([id, name]) => ({ id, name }));
+  const ids = [...names.keys()];
+  if (range.after !== undefined) noteConsumer(request, consumers, { versions: ids, position: range.after });
+  const query = {
+    versions: ids,
     after: range.after ?? null,
     offset: range.offset ?? 0,
     limit: range.limit ?? LIMIT_DEFAULT,
     signal: clientGoneSignal(reply),
-  });
+  };
+  const read = await withStartingPoints(versions, snapshots, () => readLog(oplog, query));
   const tag = range.after === undefined ? null : (range.tag ?? null);
   requireHistory({ logId: range.log_id ?? null, tag }, read);
   reply.header("emcache-log-id", read.logId).header("emcache-position", read.position).header("emcache-tag", read.tag);

@@ -8,6 +8,8 @@ import { MemoryEntityStore } from "../../entity/testing/memory-entity-store.ts";
 import { validateEntity } from "../../entity/validate-entity.ts";
 import { HealthRegistry } from "../../runtime/health-registry.ts";
 import { createLogger } from "../../runtime/logger.ts";
+import type { StoredClaim } from "../../oplog/claim-store.ts";
+import type { ConsumerSeen } from "../../oplog/consumer-claims.ts";
 import type { OplogPage, PageRow } from "../../oplog/oplog-page.ts";
 import type { PageRequest } from "../../oplog/oplog-reader.ts";
 import { PageHub } from "../../oplog/page-hub.ts";
@@ -16,6 +18,7 @@ import type {
   ApiDependencies,
   CacheStatusShown,
   CaptureStatus,
+  ConsumersPort,
   ContentCoding,
   CopiesPort,
   CopyCondition,
@@ -83,6 +86,23 @@ function batchOf(position: number): OplogPage["batches"][number] {
   return { first: position, count: 1, tag: tagOf(position) };
 }
 
+/** Consumers in memory. */
+class MemoryConsumers implements ConsumersPort {
+  readonly claims = new Map<string, StoredClaim>();
+
+  seen(claim: ConsumerSeen): void {
+    this.claims.set(claim.name, { ...claim, kind: "consumer", ageS: 1, refreshedAt: "2026-01-02T03:04:05.000Z" });
+  }
+
+  async list(): Promise<StoredClaim[]> {
+    return [...this.claims.values()];
+  }
+
+  async remove(name: string): Promise<boolean> {
+    return this.claims.delete(name);
+  }
+}
+
 /** The definition that the brief creates. */
 export const USERS: EntityDefinition = {
   name: "users",
@@ -140,6 +160,7 @@ export class TestApi {
   readonly #forms = new Map<string, SnapshotForm>();
   legacy: (name: string, coding: ContentCoding, signal: AbortSignal) => Promise<string> = async (_name, coding) =>
     this.write(`legacy.${coding}`, Buffer.from(`legacy in ${coding}`));
+  readonly consumers = new MemoryConsumers();
   readonly hub: PageHub;
   readonly server: ApiServer;
 
@@ -154,15 +175,8 @@ export class TestApi {
       logger,
       health: new HealthRegistry().component("registry"),
     });
-    this.hub =
-      overrides.hub ??
-      new PageHub({
-        log: overrides.oplog ?? this.oplog,
-        bytesMax: 4_000_000,
-        waitersMax: 1000,
-        intervalMs: 1000,
-        logger,
-      });
+    const log = overrides.oplog ?? this.oplog;
+    this.hub = overrides.hub ?? new PageHub({ log, bytesMax: 4_000_000, waitersMax: 1000, intervalMs: 1000, logger });
     this.server = new ApiServer({
       hub: this.hub,
       host: "127.0.0.1",
