@@ -23,7 +23,7 @@ const SETTINGS = { "snapshot.min_lag": 1_000_000_000 };
 /** An EMCache on a source of this kind, with its log kept whole. */
 export async function startFaultSystem(source: FaultSource, options: FaultSystemOptions): Promise<TestSystem> {
   const folder = join(options.folder, source);
-  mkdirSync(folder, { mode: 0o755 });
+  mkdirSync(folder, { recursive: true, mode: 0o755 });
   const mongo = await startFaultSource(source, { ...options, folder });
   return TestSystem.startOn({ folder, settings: { ...SETTINGS, ...options.settings } }, mongo);
 }
@@ -48,7 +48,7 @@ export async function startDevMongoSystem(
   options: FaultSystemOptions & { readonly flags?: readonly string[] },
 ): Promise<TestSystem<Awaited<ReturnType<typeof startDevMongo>>>> {
   const folder = join(options.folder, "dev-mongo");
-  mkdirSync(folder, { mode: 0o755 });
+  mkdirSync(folder, { recursive: true, mode: 0o755 });
   const mongo = await startDevMongo({ folder, ...(options.flags === undefined ? {} : { flags: options.flags }) });
   return TestSystem.startOn({ folder, settings: { ...SETTINGS, ...options.settings } }, mongo);
 }
