@@ -89,6 +89,25 @@ export class CacheSet {
     }
   }
 
+  get records(): readonly CacheRecord[] {
+    return this.#records;
+  }
+
+  /** Lets go of all caches, because the log is another one: nobody is led to them any more, and their files stay. */
+  abandon(): void {
+    const { directory, report } = this.#context;
+    for (const slot of this.slots()) {
+      slot.close();
+      try {
+        if (directory.linkTarget(slot.entity.name) === slot.path) directory.unlink(slot.entity.name);
+      } catch (error) {
+        report.line("warn", "cache_cleanup_failed", { path: slot.path }, toProblemLike(error).detail);
+      }
+    }
+    this.#slots.clear();
+    this.#records = [];
+  }
+
   closeAll(): void {
     for (const slot of this.#slots.values()) slot.close();
   }

@@ -134,7 +134,12 @@ export class ReplicateLoop {
 
   async #turn(signal: AbortSignal): Promise<boolean> {
     this.#readAtMs = this.#clock.monotonicMs();
-    this.#logId ??= (await this.#options.log.head(signal)).logId;
+    if (this.#logId === null || this.#records !== null) {
+      const { logId } = await this.#options.log.head(signal);
+      // Entities that another log doesn't list were not deleted.
+      if (this.#logId !== null && logId !== this.#logId) this.#changeLog(logId);
+      this.#logId = logId;
+    }
     this.#takeRecords();
     await this.#openSlots(this.#logId, signal);
     const { together, lagging, isRest } = planTurn(this.#set.slots());
@@ -219,7 +224,9 @@ export class ReplicateLoop {
     this.#logId = logId;
     this.#together.reset();
     this.#lagging.reset();
-    this.#set.closeAll();
+    // Their files may be removed only by an entity of the new log that needs their place.
+    this.#records ??= this.#set.records;
+    this.#set.abandon();
     return true;
   }
 

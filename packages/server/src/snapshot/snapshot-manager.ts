@@ -11,6 +11,7 @@ import type { FoundSnapshot } from "./snapshot-finder.ts";
 import { type SnapshotParts, snapshotParts } from "./snapshot-parts.ts";
 import type { ShelvedFile } from "./snapshot-shelf.ts";
 import { SnapshotTasks } from "./snapshot-tasks.ts";
+import { strangeSnapshots } from "./snapshot-history.ts";
 import { snapshotsToRemove } from "./snapshots-to-remove.ts";
 
 /**
@@ -88,6 +89,7 @@ export class SnapshotManager implements Service {
   async newest(entityName: string): Promise<{ manifest: SnapshotManifest; path: string } | null> {
     const live = this.#dependencies.registry.get(entityName)?.live ?? null;
     if (live === null) return null;
+    await this.#dropStrange();
     const manifest = await this.#parts.shelf.newestVerified(live.entity.id);
     return manifest === null ? null : { manifest, path: this.#parts.directory.pathOf(manifest) };
   }
@@ -105,6 +107,7 @@ export class SnapshotManager implements Service {
   ): Promise<FoundSnapshot | null> {
     const version = wanted.version ?? this.#dependencies.registry.get(entityName)?.live?.entity.id ?? null;
     if (version === null && wanted.id === null) return null;
+    await this.#dropStrange();
     return this.#parts.finder.find({ entity: entityName, version: version ?? -1, id: wanted.id }, coding, signal);
   }
 
@@ -120,6 +123,7 @@ export class SnapshotManager implements Service {
 
   /** All verified snapshots of this machine and, where PostgreSQL is there, of others; newest first. */
   async list(entityName?: string): Promise<SnapshotManifest[]> {
+    await this.#dropStrange();
     const here = await this.#parts.shelf.verified();
     const ids = new Set(here.map(({ id }) => id));
     const elsewhere = await this.#parts.register.elsewhere(entityName ?? null, this.#tasks.signal).catch(() => []);
@@ -232,6 +236,7 @@ export class SnapshotManager implements Service {
     const { registry, keepCount, keepAgeMs } = this.#dependencies;
     // Before it has read PostgreSQL the registry is empty, which says nothing about what was deleted.
     if (!this.#isRegistryLoaded) return;
+    await this.#dropStrange();
     await this.#legacy.keepOnly((version) => this.#isRegistered(version));
     for (const [version, manifests] of Map.groupBy(this.#parts.shelf.all(), (manifest) => manifest.version)) {
       const live = registry.get(manifests[0]?.entity ?? "")?.live ?? null;
@@ -242,6 +247,25 @@ export class SnapshotManager implements Service {
         : snapshotsToRemove(manifests, { keepCount, keepAgeMs }, this.#parts.clock.nowMs());
       for (const manifest of removed) await this.#remove(manifest);
     }
+  }
+
+  /**
+   * Lets go of snapshots of a history that the log no longer has, before one is listed, served or registered again.
+   * Those of another log keep their files: whoever mixed up two configurations gets them back.
+   */
+  async #dropStrange(): Promise<void> {
+    const { oplog, logger } = this.#dependencies;
+    const { shelf } = this.#parts;
+    const { lost, foreign } = await strangeSnapshots(oplog, shelf.all(), this.#tasks.signal);
+    for (const manifest of foreign) shelf.forget(manifest);
+    for (const manifest of [...lost, ...foreign]) {
+      const { entity, id, position, log_id: logId } = manifest;
+      logger.warn(
+        { event: "snapshot_strange", entity, snapshot: id, position, logId },
+        "a snapshot is of a history that the log no longer has",
+      );
+    }
+    for (const manifest of lost) await this.#remove(manifest);
   }
 
   async #remove(manifest: SnapshotManifest): Promise<void> {
@@ -282,6 +306,7 @@ export class SnapshotManager implements Service {
     const live = this.#dependencies.registry.list().filter(({ state }) => state === "live");
     this.#parts.due.begin(new Set(live.map(({ entity }) => entity.id)));
     const failures: unknown[] = [];
+    await this.#dropStrange();
     for (const { entity } of live) {
       try {
         await this.#makeDue(entity, signal);

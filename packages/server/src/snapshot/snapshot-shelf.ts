@@ -92,6 +92,11 @@ export class SnapshotShelf {
     await this.#directory.remove(manifest);
   }
 
+  /** Has it no more; its files stay. */
+  forget(manifest: SnapshotManifest): void {
+    this.#shelved = this.#shelved.filter((other) => other.manifest.id !== manifest.id);
+  }
+
   /** Takes a snapshot away whose file is not what was written. */
   async setAside(manifest: SnapshotManifest, path: string, found: string): Promise<void> {
     if (!this.#shelved.some((other) => other.manifest.id === manifest.id)) return;

@@ -10,7 +10,9 @@ export type ProxyAction =
   /** It is delivered; the client's connection ends before an answer comes. */
   | "forward_and_cut"
   /** The client's connection ends; the piece is delivered by `deliverHeld`. */
-  | "hold";
+  | "hold"
+  /** The client's connection lives on; the piece, and what follows it, are delivered by `deliverHeld`. */
+  | "pause";
 
 /** Between a PostgreSQL client and its server, to break the connection at a chosen piece. */
 export interface TcpProxy {
@@ -47,6 +49,14 @@ export async function startTcpProxy(uri: string): Promise<TcpProxy> {
       const action = isCut ? "cut" : proxy.decide(piece);
       if (action === "forward") {
         upstream.write(piece);
+        return;
+      }
+      if (action === "pause") {
+        client.pause();
+        held.push(() => {
+          upstream.write(piece);
+          client.resume();
+        });
         return;
       }
       isCut = true;
