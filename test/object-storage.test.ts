@@ -7,11 +7,12 @@ import { CountingProxy } from "./support/counting-proxy.ts";
 import { EmcacheApi, type EntityRequest } from "./support/emcache-api.ts";
 import { EmcacheProcess } from "./support/emcache-process.ts";
 import { eventually } from "./support/eventually.ts";
+import { hasGo } from "./support/go-tool.ts";
 import { openCache } from "./support/oracle.ts";
 import { type TestMongo, startTestMongo } from "./support/test-mongo.ts";
 import { type TestPostgres, startTestPostgres } from "./support/test-postgres.ts";
 import { useTestFolder } from "./support/use-test-folder.ts";
-import { hasVersitygw, Versitygw } from "./support/versitygw.ts";
+import { Versitygw } from "./support/versitygw.ts";
 import { Workload, workloadEntity } from "./support/workload.ts";
 
 const NEVER = new AbortController().signal;
@@ -20,7 +21,7 @@ const MEBIBYTE = 1_048_576;
 const FACTS = { contentType: "application/vnd.sqlite3", contentEncoding: null, fileName: "x.db", metadata: {} };
 
 const folder = useTestFolder("object-storage");
-const isThere = await hasVersitygw();
+const isThere = await hasGo();
 const title = isThere
   ? "object storage"
   : "object storage: SKIPPED, because Go is not installed and versitygw can't be built";
@@ -122,7 +123,10 @@ describe.skipIf(!isThere)(`${title}: two machines`, () => {
   let api: EmcacheApi;
   const entity: EntityRequest = workloadEntity("stored", "stored");
 
-  function machine(name: string, settings: Readonly<Record<string, string | number | readonly string[]>> = {}): Promise<EmcacheProcess> {
+  function machine(
+    name: string,
+    settings: Readonly<Record<string, string | number | readonly string[]>> = {},
+  ): Promise<EmcacheProcess> {
     const place = join(folder, name);
     mkdirSync(place, { recursive: true });
     return EmcacheProcess.start({

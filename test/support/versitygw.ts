@@ -1,32 +1,14 @@
-import { execFile } from "node:child_process";
-import { existsSync, mkdirSync, renameSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
 import { ChildProcessGroup, lastLines } from "./child-process-group.ts";
 import { eventually } from "./eventually.ts";
 import { freePort } from "./free-port.ts";
-
-const run = promisify(execFile);
+import { goTool } from "./go-tool.ts";
 
 /** A maintained S3 server; newer ones are taken on purpose, not by chance. */
-const VERSION = "v1.8.0";
+const PACKAGE = "github.com/versity/versitygw/cmd/versitygw@v1.8.0";
 
-/** Its build takes a minute, on a busy machine several. */
-const BUILD_DEADLINE_MS = 800_000;
 const START_DEADLINE_MS = 60_000;
-
-const root = fileURLToPath(new URL("../..", import.meta.url));
-const program = join(root, "node_modules", ".cache", `emcache-versitygw-${VERSION}`, "versitygw");
-
-/** Whether there is one, or Go to build it with; without, tests that need object storage are skipped. */
-export async function hasVersitygw(): Promise<boolean> {
-  if (existsSync(program)) return true;
-  return run("go", ["version"]).then(
-    () => true,
-    () => false,
-  );
-}
 
 /** An S3 server in a process of its own, with one bucket, over a folder of files. */
 export class Versitygw {
@@ -45,7 +27,7 @@ export class Versitygw {
 
   /** Builds it on this machine's first call, starts one and waits until it answers. */
   static async start(folder: string): Promise<Versitygw> {
-    await build();
+    const program = await goTool(PACKAGE);
     const port = await freePort();
     const objects = join(folder, "objects");
     const bucketFolder = join(objects, "snapshots");
@@ -84,16 +66,4 @@ export class Versitygw {
     this.#process.signal("SIGTERM");
     await this.#process.waitForExit(10_000).catch(() => this.#process.signalGroup("SIGKILL"));
   }
-}
-
-async function build(): Promise<void> {
-  if (existsSync(program)) return;
-  const building = `${dirname(program)}.building-${process.pid}`;
-  mkdirSync(building, { recursive: true });
-  await run("go", ["install", `github.com/versity/versitygw/cmd/versitygw@${VERSION}`], {
-    env: { ...process.env, GOBIN: building },
-    timeout: BUILD_DEADLINE_MS,
-  });
-  // Another test process may have been quicker: the same program.
-  if (!existsSync(program)) renameSync(building, dirname(program));
 }
