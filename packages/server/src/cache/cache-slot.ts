@@ -55,6 +55,9 @@ export class CacheSlot {
   #mustRebase = false;
   #isVerified = false;
   #isInTransaction = false;
+  /** Whether a page to the log's end left it without data or a copy, though its version is live. */
+  #isLeftEmpty = false;
+  #hasAskedForCopy = false;
   #unwritten: (LogPoint & { readonly sinceMs: number }) | null = null;
   #error: unknown = null;
   #appliedAt = 0;
@@ -134,6 +137,7 @@ export class CacheSlot {
       if (this.#wal.isBlocked) this.#wal.check(file);
       if (!this.#verify(file, page, after)) return "outdated";
       const switched = this.#apply(file, page, rows);
+      this.#askIfMissed(file, page);
       this.#succeeded();
       return switched ? "switched" : "applied";
     } catch (error) {
@@ -263,8 +267,24 @@ export class CacheSlot {
     this.#next = { position, tag: null };
     // The first copy of a pending version has not begun yet.
     if (isCopyMissing && this.isLive) {
+      this.#hasAskedForCopy = true;
       report.needsCopy(this.version, `${reason}, and the log no longer holds its last copy's begin`);
     }
+  }
+
+  /**
+   * A live version's copy was in the log. A file that was read to the log's end and has neither data nor a copy under
+   * way has missed it: the version was still pending when the file's start was looked for, and retention has taken the
+   * copy's begin since. Two pages have to say so, because the first may be older than the version's state.
+   */
+  #askIfMissed(file: CacheFile, page: OplogPage): void {
+    const isServed = file.dataState !== "empty" || file.isCopying;
+    if (isServed) this.#hasAskedForCopy = false;
+    const wasLeftEmpty = this.#isLeftEmpty;
+    this.#isLeftEmpty = this.isLive && !isServed && !page.full && !this.#isInTransaction;
+    if (!this.#isLeftEmpty || !wasLeftEmpty || this.#hasAskedForCopy) return;
+    this.#hasAskedForCopy = true;
+    this.#context.report.needsCopy(this.version, "the log no longer held its copy's begin when it became live");
   }
 
   /** Whether the file may take the page: its history is the log's. */
