@@ -15,6 +15,7 @@ export default defineConfig({
             "scripts/**/*.test.ts",
             "test/support/*.test.ts",
             "test/invariants.test.ts",
+            "test/simulation/*.test.ts",
           ],
           exclude,
           pool,
@@ -30,7 +31,7 @@ export default defineConfig({
         test: {
           name: "system",
           include: ["test/**/*.test.ts"],
-          exclude: [...exclude, "test/support/**", "test/invariants.test.ts"],
+          exclude: [...exclude, "test/support/**", "test/simulation/**", "test/invariants.test.ts"],
           globalSetup: ["test/support/fault-summary.ts"],
           pool,
           // Each suite runs whole servers and loads them: one after the other, after everything small has passed.
