@@ -61,6 +61,8 @@ export class PageHub implements Service {
   #queued: Promise<void> | null = null;
   #polling: Promise<void> = Promise.resolve();
   #usedAtMs = 0;
+  #pagesRead = 0;
+  #batchesTaken = 0;
   #lookedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: PageHubOptions) {
@@ -78,6 +80,11 @@ export class PageHub implements Service {
     this.#waiters.close();
     await this.#polling;
     await this.#running.catch(() => undefined);
+  }
+
+  /** Where what was dealt came from: pages read from the log, and batches of this process taken from memory. */
+  get counts(): { readonly pagesRead: number; readonly batchesTaken: number } {
+    return { pagesRead: this.#pagesRead, batchesTaken: this.#batchesTaken };
   }
 
   /** How many wait. */
@@ -180,6 +187,7 @@ export class PageHub implements Service {
         this.#letGo();
         return;
       }
+      this.#batchesTaken++;
       this.#grow(tail, pageOfBatch(batch));
     }
     for (const position of this.#ahead.keys()) if (position <= tail.end) this.#ahead.delete(position);
@@ -233,6 +241,7 @@ export class PageHub implements Service {
     const signal = this.#end.signal;
     const tail = (this.#tail ??= await this.#newTail());
     const { end: after, endTag } = tail;
+    this.#pagesRead++;
     const page = await log.page({ after, limit: PAGE_ROWS, bytesMax: PAGE_BYTES, signal });
     if (tail !== this.#tail) return false;
     if (page.logId !== tail.logId || page.tagAtFrom !== endTag) {

@@ -19,7 +19,16 @@ export function addLegacyOplogRoutes(app: ApiInstance, dependencies: Dependencie
   app.get("/api/oplogs/status", async (_request, reply) => {
     const { logId, head, floor } = await dependencies.oplog.head();
     reply.header("cache-control", "no-store");
-    return { max_id: head, floor, log_id: logId, waiting: dependencies.hub.waiterCount };
+    const { waiterCount, counts } = dependencies.hub;
+    const { pagesRead, batchesTaken } = counts;
+    return {
+      max_id: head,
+      floor,
+      log_id: logId,
+      waiting: waiterCount,
+      pages_read: pagesRead,
+      batches_taken: batchesTaken,
+    };
   });
 
   /** Bodies of those who waited for the same: they are the same bytes. */
