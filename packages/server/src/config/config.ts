@@ -78,6 +78,7 @@ export interface Config {
     readonly maxConcurrent: number;
     /** 0: no limit. */
     readonly rowsPerSMax: number;
+    readonly readPreference: "primary" | "secondary";
   };
   readonly retention: { readonly ageS: number; readonly rowsMax: number; readonly claimTtlS: number };
   readonly memory: { readonly captureBytesMax: number; readonly followBytesMax: number };

@@ -184,7 +184,11 @@ function buildConfig(values: OptionValues, sources: Readonly<Record<string, Sour
       restoreBytesMax: values["snapshot.restore_bytes_max"],
       store: objectStoreOf(values),
     },
-    copy: { maxConcurrent: values["copy.max_concurrent"], rowsPerSMax: values["copy.rows_per_s_max"] },
+    copy: {
+      maxConcurrent: values["copy.max_concurrent"],
+      rowsPerSMax: values["copy.rows_per_s_max"],
+      readPreference: values["copy.read_preference"] === "secondary" ? "secondary" : "primary",
+    },
     retention: {
       ageS: values["retention.age"],
       rowsMax: values["retention.rows_max"],

@@ -154,7 +154,7 @@ export const OPTIONS = {
   }),
   ...SNAPSHOT_OPTIONS,
   "copy.max_concurrent": integerOption({
-    description: "Collections that are copied at the same time; further ones wait.",
+    description: "Collections of one source that are copied at the same time; further ones wait.",
     min: 1,
     max: 64,
     unit: "copies",
@@ -168,6 +168,18 @@ export const OPTIONS = {
     unit: "documents a second",
     default: 0,
     reason: "a first copy should be quick; set it where the source serves others",
+  }),
+  "copy.read_preference": textOption({
+    description:
+      "Members of a replica set that copies read: `primary`, or `secondary` where there are any (each chunk is a query of its own then).",
+    type: '"primary" or "secondary"',
+    default: "primary",
+    reason: "one cursor on one member is the cheapest; secondaries spare a busy primary",
+    check: (value) => {
+      if (value !== "primary" && value !== "secondary") {
+        throw new RangeError(`${JSON.stringify(value)} is unknown; expected "primary" or "secondary"`);
+      }
+    },
   }),
   "retention.age": secondsOption({
     description: "How long the oplog keeps a row at least, if `retention.rows_max` allows.",

@@ -1,24 +1,17 @@
-import { BSON, type Document } from "mongodb";
 import { EmcacheError } from "@emcache/protocol";
 import type { ByteBudget } from "../runtime/byte-budget.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { retryForever } from "../runtime/retry.ts";
 import type { AppendQueue } from "./append-queue.ts";
 import type { CopyCheckpoint } from "./capture-log.ts";
-import { timestampOf } from "./cluster-time.ts";
+import type { CopyPace } from "./copy-pace.ts";
+import { CopyReader } from "./copy-reader.ts";
 import type { CursorReply } from "./cursor-reply.ts";
 import type { Target } from "./entity-routing.ts";
-import { RawCursor } from "./raw-cursor.ts";
 import { findElement, idKeyOf, singleElementDocument } from "./raw-document.ts";
 import { RowBuilder, syncRow } from "./row-builder.ts";
-import type { SourceConnection } from "./source-connection.ts";
+import type { ReadFrom, SourceConnection } from "./source-connection.ts";
 import type { Horizon, StreamProgress } from "./stream-progress.ts";
-
-/** Documents a chunk: large enough that the round trip is a small part of its time, small enough to pass its `H` soon. */
-const CHUNK_ROWS_MAX = 2_000;
-
-/** The first one comes before the size of documents is known. */
-const FIRST_CHUNK_ROWS_MAX = 200;
 
 /** Ids that the stream touched; when they are more, the cursor is re-opened and they are forgotten. */
 const TOUCHED_BYTES_MAX = 16 * 1024 * 1024;
@@ -36,8 +29,8 @@ export interface CopyRunOptions {
   readonly progress: StreamProgress;
   readonly queue: AppendQueue;
   readonly budget: ByteBudget;
-  /** Documents a second at most; 0 for no limit. */
-  readonly rowsPerSMax: number;
+  readonly pace: CopyPace;
+  readonly readFrom: ReadFrom;
   readonly clock: Clock;
   readonly onError: (error: unknown, attempt: number, delayMs: number) => void;
 }
@@ -133,41 +126,22 @@ export class CopyRun {
       const rowCountEstimate = await source.estimatedCount(target.collection, signal);
       this.#checkpoint = { ...this.#checkpoint, rowCountEstimate };
     }
-    const startedAtMs = this.#options.clock.monotonicMs();
-    const startedAtRows = this.#checkpoint.rowCount;
-    let rowCount = startedAtRows;
-    const { cursor, first } = await RawCursor.open(source, target.collection, this.#findCommand(), signal);
+    const { pace, readFrom } = this.#options;
+    // A second's worth at most: a slow copy has many small chunks, not long waits.
+    const options = { source, target, progress: this.#options.progress, readFrom, chunkRowsMax: pace.rowsPerSMax };
+    const reader = new CopyReader(options, this.#checkpoint.lastId);
     try {
-      for (let reply = first; ; reply = await cursor.getMore({ documentsMax: CHUNK_ROWS_MAX }, signal)) {
-        rowCount += reply.documents.length;
+      while (!reader.isExhausted) {
+        const reply = await reader.next(signal);
         await this.#hold(reply, signal);
-        if (cursor.isExhausted) break;
-        if (this.#touchedBytes > TOUCHED_BYTES_MAX) return false;
-        await this.#pace(rowCount - startedAtRows, startedAtMs, signal);
+        if (this.#touchedBytes > TOUCHED_BYTES_MAX && !reader.isExhausted) return false;
+        if (!reader.isExhausted) await pace.spend(reply.documents.length, signal);
       }
       await this.#untilReleased(signal);
       return true;
     } finally {
-      await cursor.close();
+      await reader.close();
     }
-  }
-
-  #findCommand(): Document {
-    const { target, progress } = this.#options;
-    const { lastId } = this.#checkpoint;
-    const after = progress.operationTime;
-    // `min` is an index bound, so it goes on in the order of all BSON types, where `$gt` stays within one type. It
-    // includes its bound: the first document is dropped when it is the last one of before.
-    const from = lastId === null ? {} : { min: { _id: idIn(lastId) }, hint: { _id: 1 } };
-    return {
-      find: target.collection,
-      filter: target.filter?.query ?? {},
-      sort: { _id: 1 },
-      ...from,
-      batchSize: FIRST_CHUNK_ROWS_MAX,
-      noCursorTimeout: false,
-      readConcern: { level: "majority", ...(after === null ? {} : { afterClusterTime: timestampOf(after) }) },
-    };
   }
 
   async #hold(reply: CursorReply, signal: AbortSignal): Promise<void> {
@@ -221,13 +195,6 @@ export class CopyRun {
       signal.removeEventListener("abort", onAbort);
     });
   }
-
-  async #pace(rowCount: number, startedAtMs: number, signal: AbortSignal): Promise<void> {
-    const { rowsPerSMax, clock } = this.#options;
-    if (rowsPerSMax === 0) return;
-    const aheadMs = (rowCount / rowsPerSMax) * 1000 - (clock.monotonicMs() - startedAtMs);
-    if (aheadMs > 0) await clock.sleep(aheadMs, signal);
-  }
 }
 
 /** Upserts of the documents that the stream has not touched. */
@@ -239,11 +206,6 @@ function rowsOf(documents: readonly Buffer[], target: Target, touched: ReadonlyS
     if (idKey === null || !touched.has(idKey)) builder.upsert(target, document, { isNew: true });
   }
   return builder;
-}
-
-/** The value in `{"": _id}`, with its exact BSON type. */
-function idIn(lastId: Uint8Array): unknown {
-  return BSON.deserialize(lastId, { promoteValues: false, promoteBuffers: false })[""];
 }
 
 /** `{"": _id}` as `{_id: _id}`. */

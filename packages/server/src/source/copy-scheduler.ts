@@ -5,19 +5,22 @@ import { isAbort, messageOf } from "../runtime/error-message.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { AppendQueue } from "./append-queue.ts";
 import type { CopyCheckpoint, StreamCheckpoint } from "./capture-log.ts";
+import { CopyPace } from "./copy-pace.ts";
 import { CopyRun } from "./copy-run.ts";
 import type { EntityRouting, Target } from "./entity-routing.ts";
 import type { LogRow } from "./log-row.ts";
 import { syncRow } from "./row-builder.ts";
-import type { SourceConnection } from "./source-connection.ts";
+import type { ReadFrom, SourceConnection } from "./source-connection.ts";
 import type { StreamProgress } from "./stream-progress.ts";
 
 /** How gently copies read. */
 export interface CopySettings {
   /** Copies of one source at a time. */
   readonly maxConcurrent: number;
-  /** Documents a second of one copy at most; 0 for no limit. */
+  /** Documents a second of all copies of one source at most; 0 for no limit. */
   readonly rowsPerSMax: number;
+  /** Default: `primary`. */
+  readonly readPreference?: ReadFrom;
 }
 
 export interface CopySchedulerOptions {
@@ -45,6 +48,7 @@ interface Active {
  */
 export class CopyScheduler {
   readonly #options: CopySchedulerOptions;
+  readonly #pace: CopyPace;
   readonly #checkpoints = new Map<number, CopyCheckpoint>();
   readonly #active = new Map<number, Active>();
   /** Names of entities; null until it is known which: no copy starts before. */
@@ -52,6 +56,7 @@ export class CopyScheduler {
 
   constructor(options: CopySchedulerOptions) {
     this.#options = options;
+    this.#pace = new CopyPace(options.settings, options.clock);
   }
 
   /** What the log knows of the copies. */
@@ -197,7 +202,8 @@ export class CopyScheduler {
       progress,
       queue,
       budget,
-      rowsPerSMax: settings.rowsPerSMax,
+      pace: this.#pace,
+      readFrom: settings.readPreference ?? "primary",
       clock,
       onError: (error, attempt, delayMs) =>
         logger.warn(

@@ -171,3 +171,24 @@ describe("pause", () => {
     expect(new Set(copied.map(({ docId }) => docId)).size).toBe(copied.length);
   });
 });
+
+describe("copies", () => {
+  test("read from secondaries are a find of its own each chunk, and lose nothing", async () => {
+    const ids = Array.from({ length: 5_000 }, (_, index) => String(10_000 + index));
+    // No cursor outlives its first reply, which another member may have given.
+    source.server.faults.failCommands({ commands: ["getMore"], collection: "shop.items", times: Infinity, code: 43 });
+    await items().insertMany(ids.map((_id, seq) => ({ _id, seq, kind: seq % 2 === 0 ? "red" : "blue" })));
+    capture = new TestCapture(
+      source,
+      [makeSourceEntity(1, "items"), makeSourceEntity(2, "items", { filter: { kind: "red" } })],
+      {
+        copySettings: { readPreference: "secondary" },
+      },
+    );
+    await capture.start();
+    await capture.untilState(1, "done");
+    await capture.untilState(2, "done");
+    expect(capture.ids(1)).toEqual(ids);
+    expect(capture.ids(2)).toHaveLength(2_500);
+  });
+});

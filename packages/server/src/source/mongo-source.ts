@@ -2,7 +2,7 @@ import { type ClientSession, type Db, type Document, type Long, MongoClient, Rea
 import { EmcacheError } from "@emcache/protocol";
 import { untilAborted } from "../runtime/until-aborted.ts";
 import { classifyMongoError } from "./mongo-error.ts";
-import type { SourceConnection, SourceSession } from "./source-connection.ts";
+import type { ReadFrom, SourceConnection, SourceSession } from "./source-connection.ts";
 
 /** Where a source is. */
 export interface MongoSourceOptions {
@@ -27,6 +27,12 @@ interface ServerTraits {
   readonly isSharded: boolean;
   readonly wireVersion: number;
 }
+
+/** A set whose secondaries are all away is read from its primary rather than not at all. */
+const READ_PREFERENCES: Readonly<Record<ReadFrom, ReadPreference>> = {
+  primary: ReadPreference.primary,
+  secondary: ReadPreference.secondaryPreferred,
+};
 
 /**
  * How long a server may be silent before its connection counts as dead. Longer than any answer we ask for: the stream
@@ -108,10 +114,10 @@ export class MongoSource implements SourceConnection {
     }
   }
 
-  startSession(): SourceSession {
+  startSession(readFrom: ReadFrom = "primary"): SourceSession {
     const session = this.#client.startSession({ causalConsistency: false });
     const run = (command: Document, signal: AbortSignal): Promise<Record<string, unknown>> =>
-      this.#rawCommand(command, session, signal);
+      this.#rawCommand(command, { session, readPreference: READ_PREFERENCES[readFrom] }, signal);
     return {
       run,
       killCursor: async (collection: string, cursorId: Long): Promise<void> => {
@@ -124,10 +130,14 @@ export class MongoSource implements SourceConnection {
     };
   }
 
-  async #rawCommand(command: Document, session: ClientSession, signal: AbortSignal): Promise<Record<string, unknown>> {
+  async #rawCommand(
+    command: Document,
+    options: { readonly session: ClientSession; readonly readPreference: ReadPreference },
+    signal: AbortSignal,
+  ): Promise<Record<string, unknown>> {
     signal.throwIfAborted();
     try {
-      return await untilAborted(this.#database.command(command, { session, raw: true }), signal);
+      return await untilAborted(this.#database.command(command, { ...options, raw: true }), signal);
     } catch (error) {
       signal.throwIfAborted();
       throw classifyMongoError(error, this.sourceName);

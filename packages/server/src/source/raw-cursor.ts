@@ -1,7 +1,7 @@
 import { Long } from "mongodb";
 import type { Document } from "mongodb";
 import { type CursorReply, parseCursorReply } from "./cursor-reply.ts";
-import type { SourceConnection, SourceSession } from "./source-connection.ts";
+import type { ReadFrom, SourceConnection, SourceSession } from "./source-connection.ts";
 
 /** A reply is asked for as many documents as make about this much: the server would fill it up to 16 MiB. */
 const REPLY_BYTES_WANTED = 2 * 1024 * 1024;
@@ -35,8 +35,9 @@ export class RawCursor {
     collection: string,
     command: Document,
     signal: AbortSignal,
+    readFrom: ReadFrom = "primary",
   ): Promise<{ cursor: RawCursor; first: CursorReply }> {
-    const cursor = new RawCursor(source.startSession(), collection);
+    const cursor = new RawCursor(source.startSession(readFrom), collection);
     try {
       const first = parseCursorReply(await cursor.#session.run(command, signal));
       cursor.#take(first);

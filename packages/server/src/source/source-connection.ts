@@ -14,7 +14,10 @@ export interface SourceSession {
   end(): Promise<void>;
 }
 
-/** A source as the capture sees it: raw commands on its database, always to the same member. `MongoSource` is one. */
+/** Which members answer: the one of the change stream, or secondaries where there are any. */
+export type ReadFrom = "primary" | "secondary";
+
+/** A source as the capture sees it: raw commands on its database, to the same member unless a session says otherwise. `MongoSource` is one. */
 export interface SourceConnection {
   readonly sourceName: string;
   readonly databaseName: string;
@@ -24,7 +27,8 @@ export interface SourceConnection {
   readonly hasPostImages: boolean;
   /** Whether the server can split an event that is larger than a document may be: one with images can be. */
   readonly canSplitEvents: boolean;
-  startSession(): SourceSession;
+  /** Default: `primary`. */
+  startSession(readFrom?: ReadFrom): SourceSession;
   /** Names of the database's collections; none where it does not exist. */
   collectionNames(signal: AbortSignal): Promise<string[]>;
   /** How many documents the collection has, by its metadata; 0 where there is none. */
