@@ -253,6 +253,22 @@ describe("8. nothing dropped in silence: two _ids never become one row", () => {
     expect(emails()).toEqual(["a=a1"]);
   });
 
+  it("tells documents apart whose key is the same part of their _ids", () => {
+    const file = open();
+    const [first, second] = [{ idType: 1_000 }, { idType: 2_000 }];
+    file.apply([syncStart(1), upsert(2, "a", "a1", first), upsert(3, "b", "b1", second), syncEnd(4)], at(4));
+    const result = file.apply(
+      [upsert(5, "a", "other", second), remove(6, "a", 2_000), upsert(7, "b", "b2", second)],
+      at(7),
+    );
+    expect(result.rejects).toMatchObject([
+      { position: 5, docId: "a", idTypeKept: 1_000, reason: expect.stringContaining("is not unique") as string },
+    ]);
+    expect(emails()).toEqual(["a=a1", "b=b2"]);
+    file.apply([remove(8, "a", 1_000), upsert(9, "a", "other", second)], at(9));
+    expect(emails()).toEqual(["a=other", "b=b2"]);
+  });
+
   it("keeps the type of a row that differs, over a reopening and a switch", () => {
     const file = open();
     makeLive(file);

@@ -7,7 +7,10 @@ export interface CacheRow {
   readonly operation: Operation;
   /** The primary key as text (decimal digits where the shape's id type is `number`); "" for `sync_start`, `sync_end`. */
   readonly docId: string;
-  /** BSON type byte of the `_id` that the row came from; 0 for `sync_start` and `sync_end`. */
+  /**
+   * BSON type byte of the `_id` that the row came from; where the key is a part of `_id`, a number from 256 on that
+   * stands for the whole `_id`; 0 for `sync_start` and `sync_end`.
+   */
   readonly idType: number;
   readonly origin: Origin;
   /** The source transaction that the row belongs to, else null. */

@@ -5,6 +5,7 @@ const BACKSLASH = 92;
 const CLOSE_BRACKET = 93;
 const OPEN_BRACE = 123;
 const CLOSE_BRACE = 125;
+const COLON = 58;
 
 /** Index just after the string that begins at `start`. */
 function stringEnd(text: string, start: number): number {
@@ -59,8 +60,10 @@ function scalarEnd(text: string, start: number): number {
  *
  * The text must be JSON (PostgreSQL's type `json` has checked it); of what is not, only what breaks the outer array is
  * noticed. Throws SyntaxError then.
+ *
+ * @param what `members`: keys and values of an object, with a colon after each key, between brackets
  */
-export function jsonArraySlices(text: string): string[] {
+export function jsonArraySlices(text: string, what: "elements" | "members" = "elements"): string[] {
   const slices: string[] = [];
   let index = afterSpace(text, 0);
   if (text.charCodeAt(index) !== OPEN_BRACKET) throw new SyntaxError("not a JSON array");
@@ -78,7 +81,10 @@ export function jsonArraySlices(text: string): string[] {
     index = afterSpace(text, end);
     const separator = text.charCodeAt(index);
     if (separator === CLOSE_BRACKET) return slices;
-    if (separator !== COMMA) throw new SyntaxError(`expected "," or "]" at ${index}`);
+    const expected = what === "members" && slices.length % 2 === 1 ? COLON : COMMA;
+    if (separator !== expected) {
+      throw new SyntaxError(`expected "${String.fromCharCode(expected)}" or "]" at ${index}`);
+    }
     index = afterSpace(text, index + 1);
   }
 }

@@ -105,7 +105,7 @@ function check(database: Database.Database, identity: CacheIdentity): CacheState
     throw new EmcacheError(
       "history_mismatch",
       `${database.name}: it follows the log ${found.logId}, not ${identity.logId}`,
-      { details: { path: database.name, log_id: identity.logId } },
+      { details: { path: database.name, log_id: identity.logId, reason: "other-log" } },
     );
   }
   if (!isSameEntity(found.entity, identity.entity)) {

@@ -7,6 +7,12 @@ import { messageOfDecodeError } from "./decode-error.ts";
 import { compileRowDecoder, type RowDecoder, type SqliteValue } from "./row-decoder.ts";
 import { TableWriter, type SqliteId } from "./table-writer.ts";
 
+/** Above them `idType` tells whole `_id`s apart, where the key is a part of `_id`. */
+const BSON_TYPE_MAX = 0xff;
+
+const TYPE_TAKEN = "its id is taken by a document whose _id has another BSON type";
+const PART_TAKEN = "its id is taken by another document: the path of id_column, inside _id, is not unique";
+
 /** An id and the column values of one upsert, or just the id of a delete. */
 interface Change {
   readonly id: SqliteId;
@@ -99,7 +105,7 @@ export class RowApplier {
       return;
     }
     if (kept !== null && kept !== type) {
-      reject(rejects, row, kept, "its id is taken by a document whose _id has another BSON type");
+      reject(rejects, row, kept, row.idType > BSON_TYPE_MAX ? PART_TAKEN : TYPE_TAKEN);
       return;
     }
     const values: SqliteValue[] = [];

@@ -14,7 +14,14 @@ function batch(firstPosition: number, count: number, logId = "log"): CommittedBa
     transactionEnd: false,
     data: "[1]",
   }));
-  return { logId, firstPosition, tag: `t${firstPosition}`, previousTag: `t${firstPosition - 1}`, createdAt: null, rows };
+  return {
+    logId,
+    firstPosition,
+    tag: `t${firstPosition}`,
+    previousTag: `t${firstPosition - 1}`,
+    createdAt: null,
+    rows,
+  };
 }
 
 function handed(...batches: CommittedBatch[]): { pages: HandedPages; word: WakeWord } {

@@ -11,8 +11,8 @@ export interface OpenCacheFileContext {
 }
 
 /**
- * Opens an entity version's file, making it where there is none. A damaged one is set aside and one that follows
- * another log is removed, and a new one takes its place. Throws `cache_unavailable`.
+ * Opens an entity version's file, making it where there is none. A damaged one is set aside, and so is one that follows
+ * another log (two configurations may have been mixed up), and a new one takes its place. Throws `cache_unavailable`.
  */
 export function openCacheFile(entity: Entity, logId: string, context: OpenCacheFileContext): CacheFile {
   const { directory, report } = context;
@@ -21,9 +21,8 @@ export function openCacheFile(entity: Entity, logId: string, context: OpenCacheF
     return CacheFile.open(path, { entity, logId });
   } catch (error) {
     const { code, detail } = toProblemLike(error);
-    if (code === "cache_damaged") setAside(entity, error, context);
-    else if (code === "history_mismatch") directory.remove(path);
-    else throw error;
+    if (code !== "cache_damaged" && code !== "history_mismatch") throw error;
+    setAside(entity, error, context);
     report.line("warn", "cache_replaced", { version: entity.id, path, code }, detail);
     return CacheFile.open(path, { entity, logId });
   }
@@ -33,5 +32,5 @@ export function openCacheFile(entity: Entity, logId: string, context: OpenCacheF
 export function setAside(entity: Entity, damage: unknown, { directory, report }: OpenCacheFileContext): void {
   const reason = damage instanceof EmcacheError ? damage.details?.["reason"] : null;
   const aside = directory.setAside(entity, typeof reason === "string" ? reason : "damaged");
-  report.line("warn", "cache_set_aside", { version: entity.id, path: aside }, "A damaged cache file was set aside");
+  report.line("warn", "cache_set_aside", { version: entity.id, path: aside }, "A cache file was set aside");
 }

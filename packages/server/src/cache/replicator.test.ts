@@ -321,6 +321,34 @@ describe("what can go wrong", () => {
     expect(rows(path)).toEqual({ x: 1 });
   });
 
+  it("11. one history: leads nobody to caches of a log that was replaced, and keeps their files", async () => {
+    const entity = await log.entity("mixed_up");
+    const running = await start();
+    await running.replicator.waitFor(await log.copy(entity, { x: 1 }), soon(), entity.id);
+    const link = join(running.baseDir, "mixed_up.db");
+    expect(existsSync(link)).toBe(true);
+    const { pool } = log.postgres;
+    const before = await pool.query<{ log_id: string }>("SELECT log_id FROM emcache.head");
+    await pool.query("UPDATE emcache.head SET log_id = gen_random_uuid()");
+    // As an empty log's registry is.
+    running.replicator.setEntities([]);
+    await until(
+      () => existsSync(link),
+      (exists) => !exists,
+    );
+    // In its place, or aside where the loop met the other log before the registry did.
+    expect(
+      readdirSync(running.baseDir).some((name) => /^mixed_up\.v\d+\.db(\.damaged-\w+-other-log)?$/.test(name)),
+    ).toBe(true);
+    await pool.query("UPDATE emcache.head SET log_id = $1", [before.rows[0]?.log_id]);
+    running.replicator.setEntities(await log.records());
+    await until(
+      () => existsSync(link),
+      (exists) => exists,
+    );
+    expect(rows(link, "mixed_up")).toEqual({ x: 1 });
+  });
+
   it("asks for a new copy where the log no longer holds the last one, and serves the old data meanwhile", async () => {
     const entity = await log.entity("outdated");
     const first = await start();
