@@ -189,12 +189,14 @@ export const OPTIONS = {
     reason: "a reader that was away for a night goes on where it was",
   }),
   "retention.rows_max": integerOption({
-    description: "Hard limit on the rows of the oplog: the oldest go first, whoever still needs them starts anew.",
+    isReloadable: true,
+    description:
+      "Rows that the oplog keeps. It keeps more for caches, consumers and the newest snapshots that still need them, up to four times as many: then the oldest go all the same, with an error in the log, and whoever needed them starts anew.",
     min: 1_000,
     max: 1_000_000_000_000,
     unit: "rows",
     default: 50_000_000,
-    reason: "about 25 GB at 500 bytes a row; keeps the disk from filling up",
+    reason: "about 25 GB at 500 bytes a row, and 100 GB at the very most",
   }),
   "retention.claim_ttl": secondsOption({
     description: "How long a cache or a client that went silent still holds back the removal of rows that it needs.",

@@ -3,6 +3,7 @@ import { from as copyFrom } from "pg-copy-streams";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type TestPostgres, startTestPostgres } from "../../../../test/support/test-postgres.ts";
 import { ComponentHealth } from "../runtime/component-health.ts";
+import { createLogger } from "../runtime/logger.ts";
 import type { CaptureLog } from "../source/capture-log.ts";
 import { COPY_ROWS, copyChunks, sealStatement } from "./append-message.ts";
 import { ClaimStore } from "./claim-store.ts";
@@ -103,12 +104,76 @@ describe("what readers still need", () => {
     expect(await floorOf()).toBe(121);
   });
 
-  test("the hard limit wins", async () => {
+  test("the hard limit wins, and says whose rows it took", async () => {
     const claims = new ClaimStore(fixture.postgres.pool);
-    await claims.upsertClaim({ name: "cache a", kind: "cache", versions: [1], position: 0 });
-    await fill(30, retention({ rowsHardMax: 200 }));
+    await claims.upsertClaim({ name: "billing", kind: "consumer", versions: [1], position: 0 });
+    const lines: string[] = [];
+    const logger = createLogger({ level: "error", destination: { write: (line: string) => void lines.push(line) } });
+    await fill(30, retention({ rowsHardMax: 200, logger }));
     expect(await floorOf()).toBe(101);
+    expect(lines.length).toBeGreaterThan(0);
+    expect(lines[0]).toContain('"overruled":["consumer billing"]');
   });
+
+  test("whoever is told that it is too late finds a snapshot that the log goes on from, however often it asks", async () => {
+    const entities = new PostgresEntityStore({ pool: fixture.postgres.pool, onChange: () => undefined });
+    const shape = { id_column: { path: "$._id", type: "string" as const }, columns: [], indexes: [] };
+    const versions: number[] = [];
+    for (const name of ["users", "orders"]) {
+      const { entity } = await entities.create({ name, client: "main", source: name, shape }, testSignal());
+      await log.append(batchOf([bracket("sync_start", entity.id), bracket("sync_end", entity.id)]), testSignal());
+      versions.push(entity.id);
+    }
+    const snapshots = new PostgresSnapshotStore(fixture.postgres.pool);
+    let lastRefusal = 0;
+    for (let round = 1; round <= 12; round++) {
+      await fill(6, retention());
+      // The two entities' snapshots are made at different times, one far less often.
+      const name = round % 5 === 0 ? "orders" : "users";
+      const version = versions[name === "users" ? 0 : 1] ?? 0;
+      const { head } = await fixture.reader.head();
+      if (round === 1) await list(snapshots, { name: "orders", version: versions[1] ?? 0, position: head });
+      await list(snapshots, { name, version, position: head });
+      await retention().runOnce(testSignal());
+      const floor = await floorOf();
+      const listed = await snapshots.list(null, testSignal());
+      for (const entity of ["users", "orders"]) {
+        const newest = listed.find(({ manifest }) => manifest.entity === entity);
+        if (newest === undefined) continue;
+        const after = newest.manifest.position;
+        const page = await fixture.reader.page({ after, limit: 10, versions, signal: testSignal() });
+        expect(page.tagAtFrom, `${entity} in round ${round}`).not.toBeNull();
+      }
+      if (floor > 1) {
+        const tooLate = fixture.reader.page({ after: floor - 2, limit: 1, versions, signal: testSignal() });
+        await expect(tooLate).rejects.toMatchObject({ code: "position_too_old" });
+        lastRefusal = floor;
+      }
+    }
+    // The log was cut all the same, up to the older of the two newest ones.
+    expect(lastRefusal).toBeGreaterThan(100);
+  });
+
+  async function list(
+    snapshots: PostgresSnapshotStore,
+    { name, version, position }: { name: string; version: number; position: number },
+  ): Promise<void> {
+    const manifest = {
+      id: `${name}-${position}`,
+      entity: name,
+      version,
+      log_id: "l",
+      position,
+      tag: "t",
+      cluster_time_s: null,
+      rows: 0,
+      size_bytes: 0,
+      sha256: "",
+      compressions: [],
+      created_at: "",
+    };
+    await snapshots.insert({ manifest, holder: "here", path: "/s", url: "", objectKey: null }, testSignal());
+  }
 
   test("the newest snapshot of a live entity keeps the log", async () => {
     const entities = new PostgresEntityStore({ pool: fixture.postgres.pool, onChange: () => undefined });
