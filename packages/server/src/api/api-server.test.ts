@@ -527,7 +527,7 @@ describe("/api/snapshots", () => {
     const made = api.makeSnapshot(Buffer.from("x"));
     api.restore = async (_name, point) => {
       points.push(point);
-      return api.formsOf(made);
+      return { kind: "file", file: api.formsOf(made) };
     };
     for (const query of ["position=7", "time=2026-01-31T12:00:00.5Z", "time=1000", "time=2026-01-31T14:00:00+02:00"]) {
       expect((await api.request(`/api/snapshots/users?${query}`)).status).toBe(200);

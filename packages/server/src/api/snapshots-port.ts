@@ -16,7 +16,7 @@ export interface SnapshotForm {
   readonly sizeBytes: number;
   /** Of this form, lower-case hex. */
   readonly sha256: string;
-  /** CRC-32 of each MiB of it. */
+  /** See `FileSums` in snapshot/file-sums.ts. */
   readonly chunkSums: Uint32Array;
 }
 
@@ -32,7 +32,8 @@ export type FoundSnapshot =
   | { readonly kind: "file"; readonly file: SnapshotForms }
   | {
       readonly kind: "elsewhere";
-      readonly manifest: SnapshotManifest;
+      /** Null: only the other process knows. */
+      readonly manifest: SnapshotManifest | null;
       /** URL of the bytes themselves in object storage, or of the holder's own answer. */
       readonly url: string;
       readonly isObject: boolean;
@@ -59,7 +60,7 @@ export interface SnapshotsPort {
     signal: AbortSignal,
   ): Promise<FoundSnapshot | null>;
   /** @throws EmcacheError `point_unreachable`, `restore_refused`, `snapshot_not_ready` */
-  restore(entityName: string, point: PointInTime, signal: AbortSignal): Promise<SnapshotForms>;
+  restore(entityName: string, point: PointInTime, signal: AbortSignal): Promise<FoundSnapshot>;
   /** @throws EmcacheError `snapshot_not_found` */
   remove(entityName: string, id: string, signal: AbortSignal): Promise<void>;
   /** A file that was being sent is not what was stored: it is not handed out again. */

@@ -1,4 +1,4 @@
-import type { Entity, SnapshotManifest } from "@emcache/protocol";
+import { EmcacheError, type Entity, type SnapshotManifest } from "@emcache/protocol";
 import { Cron } from "croner";
 import type { Clock } from "../runtime/clock.ts";
 import { EntryCounter } from "./entry-counter.ts";
@@ -73,7 +73,13 @@ export class DueSnapshots {
     const isOld =
       behind >= REFRESHED_AFTER_POSITIONS || this.#clock.nowMs() - Date.parse(newest.created_at) >= REFRESHED_AFTER_MS;
     if (behind < wanted && !isOld) return NONE;
-    const entries = await this.#counter.count(id, newest.position, status.position, wanted, signal);
+    const entries = await this.#counter
+      .count(id, newest.position, status.position, wanted, signal)
+      .catch((error: unknown) => {
+        // What came after it was dropped from the log: nobody can start from it any more.
+        if (error instanceof EmcacheError && error.code === "position_too_old") return wanted;
+        throw error;
+      });
     if (entries >= wanted) return BUILD;
     if (!isOld) return NONE;
     const { position, tag = "" } = status;

@@ -1,8 +1,11 @@
 import { createHash } from "node:crypto";
 import { crc32 } from "node:zlib";
 
-/** Bytes that one chunk sum covers. 1 MiB: what a file is read and sent in (larger buffers read no faster, measured). */
-export const SUMMED_CHUNK_BYTES = 1024 * 1024;
+/**
+ * Bytes that one chunk sum covers, and that are held for each client that a file is sent to, a few times. Sending with
+ * the check takes some 15 % more CPU than without; chunks of 1 MiB are no faster (measured).
+ */
+export const SUMMED_CHUNK_BYTES = 256 * 1024;
 
 /** What a stored file must be. */
 export interface FileSums {

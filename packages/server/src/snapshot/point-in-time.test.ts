@@ -3,6 +3,9 @@ import type { EmcacheError } from "@emcache/protocol";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import type { PointInTime } from "./point-in-time.ts";
+import type { SnapshotManager } from "./snapshot-manager.ts";
+import type { ShelvedFile } from "./snapshot-shelf.ts";
 import { SnapshotFixture, upserts } from "./testing/snapshot-fixture.ts";
 
 const NEVER = new AbortController().signal;
@@ -38,6 +41,13 @@ async function errorOf(promise: Promise<unknown>): Promise<EmcacheError> {
   );
 }
 
+/** The file of a point in time, which is made on this machine. */
+async function restored(manager: SnapshotManager, point: PointInTime): Promise<ShelvedFile> {
+  const found = await manager.restore("users", point, NEVER);
+  if (found.kind !== "file") throw new Error("it lies elsewhere");
+  return found.file;
+}
+
 function pathIn({ forms }: { readonly forms: readonly { readonly path: string }[] }): string {
   return forms[0]?.path ?? "";
 }
@@ -64,7 +74,7 @@ test("each position is what the log says there, across a re-copy, and after the 
     [copied, ["d1", "d2", "d9"]],
   ]);
   for (const [position, ids] of expected) {
-    const file = await manager.restore("users", { position }, NEVER);
+    const file = await restored(manager, { position });
     expect(file.manifest).toMatchObject({
       position,
       tag: `tag-${position}`,
@@ -76,8 +86,8 @@ test("each position is what the log says there, across a re-copy, and after the 
     expect(readCacheState(pathIn(file)).state.point).toEqual({ position, tag: `tag-${position}` });
   }
   // Repeated at once it is the same file; the log is not asked again.
-  const again = await manager.restore("users", { position: during }, NEVER);
-  expect(again).toBe(await manager.restore("users", { position: during }, NEVER));
+  const again = await restored(manager, { position: during });
+  expect(again).toBe(await restored(manager, { position: during }));
 });
 
 test("a time is the state after the last batch that is not later; the second must be captured", async () => {
@@ -88,10 +98,10 @@ test("a time is the state after the last batch that is not later; the second mus
   await manager.create("users", NEVER);
   fixture.apply(1, upserts(5, "stream", 10));
   // The fixture's batches are one position and one second each.
-  const file = await manager.restore("users", { timeS: start + 2 }, NEVER);
+  const file = await restored(manager, { timeS: start + 2 });
   expect(file.manifest.position).toBe(start + 2);
   expect(idsIn(pathIn(file))).toEqual(["d0", "d1", "d10", "d11"]);
-  const later = await errorOf(manager.restore("users", { timeS: start + 100 }, NEVER));
+  const later = await errorOf(restored(manager, { timeS: start + 100 }));
   expect(later).toMatchObject({
     code: "point_unreachable",
     message: expect.stringContaining("captured up to"),
@@ -112,10 +122,10 @@ test("a source transaction that is not complete at the position is left out", as
     { ...two, transaction: "t1" },
     { ...three, transaction: "t1", transactionEnd: true },
   ]);
-  const before = await manager.restore("users", { position: start + 3 }, NEVER);
+  const before = await restored(manager, { position: start + 3 });
   expect(before.manifest).toMatchObject({ position: start + 1, tag: `tag-${start + 1}` });
   expect(idsIn(pathIn(before))).toEqual(["d0", "d10"]);
-  const after = await manager.restore("users", { position: start + 4 }, NEVER);
+  const after = await restored(manager, { position: start + 4 });
   expect(idsIn(pathIn(after))).toEqual(["d0", "d10", "d11", "d12", "d13"]);
 });
 
@@ -127,13 +137,13 @@ test("without a snapshot before it, from a complete copy in the log; beyond that
   const manager = fixture.manager();
   await manager.start();
   // The manager makes one by itself, of the cache as it is now.
-  const file = await manager.restore("users", { position: end }, NEVER);
+  const file = await restored(manager, { position: end });
   expect(idsIn(pathIn(file))).toEqual(["d0", "d1"]);
-  expect(await errorOf(manager.restore("users", { position: end - 1 }, NEVER))).toMatchObject({
+  expect(await errorOf(restored(manager, { position: end - 1 }))).toMatchObject({
     code: "point_unreachable",
     details: { through_position: end + 1 },
   });
-  expect(await errorOf(manager.restore("users", { position: 1_000 }, NEVER))).toMatchObject({
+  expect(await errorOf(restored(manager, { position: 1_000 }))).toMatchObject({
     code: "point_unreachable",
     message: expect.stringContaining("last position is"),
   });
@@ -141,8 +151,8 @@ test("without a snapshot before it, from a complete copy in the log; beyond that
   fixture.apply(1, upserts(5, "stream", 20));
   fixture.floor = snapshot.position + 3;
   // The log no longer leads on from the snapshot: only its own position is left, and what comes after a new one.
-  expect((await manager.restore("users", { position: snapshot.position }, NEVER)).manifest.id).toBe(snapshot.id);
-  expect(await errorOf(manager.restore("users", { position: snapshot.position + 4 }, NEVER))).toMatchObject({
+  expect((await restored(manager, { position: snapshot.position })).manifest.id).toBe(snapshot.id);
+  expect(await errorOf(restored(manager, { position: snapshot.position + 4 }))).toMatchObject({
     code: "point_unreachable",
     details: { snapshots: expect.arrayContaining([{ id: snapshot.id, position: snapshot.position }]) },
   });
@@ -155,12 +165,12 @@ test("files made for requests are bounded in disk, and nothing is left of what f
   await manager.start();
   await manager.create("users", NEVER);
   fixture.apply(1, upserts(5, "stream", 10));
-  expect(await errorOf(manager.restore("users", { position: start + 1 }, NEVER))).toMatchObject({
+  expect(await errorOf(restored(manager, { position: start + 1 }))).toMatchObject({
     code: "restore_refused",
   });
   const roomy = fixture.manager({ restoreBytesMax: 200_000 });
   await roomy.start();
-  for (const offset of [1, 2, 3, 4]) await roomy.restore("users", { position: start + offset }, NEVER);
+  for (const offset of [1, 2, 3, 4]) await restored(roomy, { position: start + offset });
   const files = readdirSync(join(fixture.baseDir, "snapshots", ".requests"));
   expect(files.every((name) => name.endsWith(".db"))).toBe(true);
   expect(files.length).toBeLessThan(4);

@@ -19,7 +19,8 @@ export type FoundSnapshot =
   | { readonly kind: "file"; readonly file: ShelvedFile }
   | {
       readonly kind: "elsewhere";
-      readonly manifest: SnapshotManifest;
+      /** Null: only the other process knows. */
+      readonly manifest: SnapshotManifest | null;
       /** URL of the bytes themselves in object storage, or of the holder's own answer. */
       readonly url: string;
       readonly isObject: boolean;
@@ -79,6 +80,14 @@ export class SnapshotFinder {
         : { kind: "file", file: await this.fetch(best, signal) };
     }
     return this.#atHolder(best);
+  }
+
+  /** The process to ask for a point in time of a version of which nothing lies here; null where there is none. */
+  async holderOf(entityName: string, version: number, signal: AbortSignal): Promise<string | null> {
+    const { shelf, register, objects } = this.#parts;
+    if (objects !== null || shelf.newestOf(version) !== null) return null;
+    const records = await register.elsewhere(entityName, signal);
+    return records.find(({ manifest, url }) => manifest.version === version && url !== "")?.url ?? null;
   }
 
   /** Fetches a snapshot out of object storage. */

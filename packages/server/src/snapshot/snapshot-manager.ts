@@ -112,13 +112,20 @@ export class SnapshotManager implements Service {
   }
 
   /**
-   * The entity as it was at a point in time. `signal` ends the waiting, not the making, which others may share.
+   * The entity as it was at a point in time; another process is named where that alone has a snapshot of it. `signal` ends the waiting, not the making, which others may share.
    *
    * @throws EmcacheError `point_unreachable`, `restore_refused`, `entity_not_found`, `snapshot_not_ready`
    */
-  async restore(entityName: string, point: PointInTime, signal: AbortSignal): Promise<ShelvedFile> {
+  async restore(entityName: string, point: PointInTime, signal: AbortSignal): Promise<FoundSnapshot> {
     const entity = this.#liveEntity(entityName);
-    return untilAborted(this.#parts.restorer.restore(entity, point, this.#tasks.signal), signal);
+    const holder = await this.#parts.finder.holderOf(entityName, entity.id, signal);
+    if (holder !== null) {
+      const query = "position" in point ? `position=${point.position}` : `time=${point.timeS}`;
+      const url = `${holder}/api/snapshots/${encodeURIComponent(entityName)}?${query}`;
+      return { kind: "elsewhere", manifest: null, url, isObject: false };
+    }
+    const file = await untilAborted(this.#parts.restorer.restore(entity, point, this.#tasks.signal), signal);
+    return { kind: "file", file };
   }
 
   /** All verified snapshots of this machine and, where PostgreSQL is there, of others; newest first. */

@@ -69,6 +69,10 @@ test("another process leads to the holder, if that says how it is reached and li
     isObject: false,
   });
   expect((await other.list("users")).map(({ id }) => id)).toContain(manifest.id);
+  expect(await other.restore("users", { position: 3 }, NEVER)).toMatchObject({
+    kind: "elsewhere",
+    url: "http://first:8080/api/snapshots/users?position=3",
+  });
   expect(await other.find("users", { version: 99, id: null }, "identity", NEVER)).toBeNull();
   fixture.store.change(manifest.id, { url: "" });
   await expect(other.find("users", { version: null, id: manifest.id }, "zstd", NEVER)).rejects.toMatchObject({

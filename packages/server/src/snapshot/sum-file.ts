@@ -1,10 +1,13 @@
 import { closeSync, openSync, readSync } from "node:fs";
-import { type FileSums, SUMMED_CHUNK_BYTES, SumsBuilder } from "./file-sums.ts";
+import { type FileSums, SumsBuilder } from "./file-sums.ts";
+
+/** 1 MiB: larger buffers read no faster (measured). */
+const READ_BYTES = 1024 * 1024;
 
 /** Reads a file for its sums; blocks its thread. */
 export function sumFile(path: string): FileSums {
   const sums = new SumsBuilder();
-  const buffer = Buffer.allocUnsafe(SUMMED_CHUNK_BYTES);
+  const buffer = Buffer.allocUnsafe(READ_BYTES);
   const file = openSync(path, "r");
   try {
     for (let length = readSync(file, buffer); length > 0; length = readSync(file, buffer)) {

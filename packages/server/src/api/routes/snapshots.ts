@@ -83,7 +83,7 @@ export function addSnapshotRoutes(app: ApiInstance, dependencies: Dependencies):
     const find = async (): Promise<FoundSnapshot> => {
       if (point === null) return findOrThrow(dependencies, name, { version, id }, coding, signal);
       requireNamedVersion(registry, name);
-      return { kind: "file", file: await snapshots.restore(name, point, signal) };
+      return snapshots.restore(name, point, signal);
     };
     const isInfo = info !== undefined && info !== "false" && info !== "0";
     await answer(request, reply, { find, isInfo, coding, dependencies });
@@ -122,14 +122,15 @@ async function answer(request: FastifyRequest, reply: FastifyReply, job: Answer)
   for (let attempt = 1; ; attempt += 1) {
     const found = await job.find();
     const manifest = found.kind === "file" ? found.file.manifest : found.manifest;
-    setManifestHeaders(reply, manifest);
-    if (job.isInfo) {
+    if (manifest !== null) setManifestHeaders(reply, manifest);
+    if (job.isInfo && manifest !== null) {
       reply.send(manifest);
       return;
     }
     if (found.kind === "elsewhere") {
       // 307 for the holder's route, which is the same one; 302 for an object, which anyone GETs.
-      reply.code(found.isObject ? 302 : 307).header("location", found.url);
+      const url = job.isInfo ? `${found.url}&info` : found.url;
+      reply.code(found.isObject ? 302 : 307).header("location", url);
       reply.send();
       return;
     }
