@@ -1,4 +1,4 @@
-import { serialize } from "bson";
+import { Double, serialize } from "bson";
 import { describe, expect, test } from "vitest";
 import { compileRowMapper, type MappedRow } from "./row-mapper.ts";
 import { int32Bytes, rawDocument, stringBytes } from "./testing/bson-bytes.ts";
@@ -134,7 +134,7 @@ describe("paths", () => {
 
   test("inside _id make the key", () => {
     const mapper = compileRowMapper(makeEntity([["any", "$.z"]], { path: "$._id.n[-1]", type: "number" }));
-    expect(mapper.map(document)).toMatchObject({ docId: "6", idType: 0x10, data: "[1]" });
+    expect(mapper.map(document)).toMatchObject({ docId: "6", idType: expect.any(Number) as number, data: "[1]" });
     expect(mapper.mapKey(serialize({ _id: { n: [] } }))).toMatchObject({
       docId: null,
       reject: { reason: "the document has nothing at $._id.n[-1]", column: null },
@@ -200,4 +200,22 @@ test("bytes in a larger buffer are read in place", () => {
   larger.set(bytes, 10);
   const mapper = compileRowMapper(makeEntity([["string", "$.s"]]));
   expect(dataOf(mapper.map(larger.subarray(10, 10 + bytes.length)))).toEqual(["here"]);
+});
+
+test("a key that is a part of `_id` comes with what tells whole `_id`s apart", () => {
+  const mapper = compileRowMapper(makeEntity([["any", "$.z"]], { path: "$._id.a", type: "string" }));
+  const typeOf = (id: Record<string, unknown>): number => {
+    const bytes = serialize({ _id: id, z: 1 });
+    const row = mapper.map(bytes);
+    const key = mapper.mapKey(serialize({ shard: 1, _id: id }));
+    if (row.docId === null || key.docId === null) throw new Error("it has a key");
+    expect([key.docId, key.idType]).toEqual([row.docId, row.idType]);
+    return row.idType;
+  };
+  const first = typeOf({ a: 1, b: 1 });
+  expect(first).toBeGreaterThan(255);
+  expect(first).toBeLessThan(2 ** 31);
+  expect(typeOf({ a: new Double(1), b: 1 })).toBe(first);
+  for (const other of [{ a: 1, b: 2 }, { a: 1 }, { b: 1, a: 1 }, { a: "1", b: 1 }])
+    expect(typeOf(other)).not.toBe(first);
 });

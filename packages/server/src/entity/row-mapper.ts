@@ -5,6 +5,7 @@ import { BsonError, type BsonSlot } from "./bson-value.ts";
 import { COLUMN_ENCODERS, type ColumnEncoder, refusalReason } from "./column-encoder.ts";
 import { docIdText, idReason } from "./doc-id.ts";
 import { documentView, locate } from "./document-view.ts";
+import { idDiscriminator } from "./id-discriminator.ts";
 import { compileJsonPath, JsonPathMistake } from "./json-path.ts";
 import { PathTrie } from "./path-trie.ts";
 import { documentSample, rejectSample } from "./reject-sample.ts";
@@ -15,7 +16,7 @@ export type MappedRow =
   | {
       /** The primary key as text. */
       readonly docId: string;
-      /** BSON type byte of the value that the key was made of. */
+      /** BSON type byte of `_id`; for a key that is a part of `_id`, what tells whole `_id`s apart (`idDiscriminator`). */
       readonly idType: number;
       /** JSON text of an array with one value a column, in the shape's order. */
       readonly data: string;
@@ -65,6 +66,8 @@ class CompiledRowMapper implements RowMapper {
   readonly #plans: readonly ColumnPlan[];
   readonly #trie: PathTrie;
   readonly #keyTrie: PathTrie;
+  /** Whether the key is a part of `_id`: its place in either trie is the last one. */
+  readonly #isPartOfId: boolean;
   readonly #hasQueries: boolean;
 
   constructor(entity: Entity) {
@@ -78,8 +81,10 @@ class CompiledRowMapper implements RowMapper {
       return { column, encode: COLUMN_ENCODERS[column.type], query: path.steps === null ? path.query : null };
     });
     this.#hasQueries = this.#plans.some((plan) => plan.query !== null);
-    this.#trie = new PathTrie([idSteps, ...paths.map((path) => path.steps)]);
-    this.#keyTrie = new PathTrie([idSteps]);
+    this.#isPartOfId = idSteps.length > 1;
+    const wholeId = this.#isPartOfId ? [["_id"]] : [];
+    this.#trie = new PathTrie([idSteps, ...paths.map((path) => path.steps), ...wholeId]);
+    this.#keyTrie = new PathTrie([idSteps, ...wholeId]);
   }
 
   map(document: Uint8Array): MappedRow {
@@ -112,7 +117,7 @@ class CompiledRowMapper implements RowMapper {
       const start = trie.starts[ID_SLOT]!;
       if (idType !== BSON_TYPE_MISSING) sampled = () => rejectSample(bytes, idType, start);
       const docId = docIdText(keyType, bytes, idType, start);
-      if (docId !== null) return { docId, idType };
+      if (docId !== null) return { docId, idType: this.#isPartOfId ? discriminatorIn(bytes, trie) : idType };
       return { docId: null, reject: this.#reject("", null, idReason(path, idType), sampled(bytes)) };
     } catch (error) {
       if (!(error instanceof BsonError)) throw error;
@@ -161,6 +166,11 @@ class CompiledRowMapper implements RowMapper {
   #reject(docId: string, column: string | null, reason: string, sample: string): Reject {
     return { version: this.version, docId, column, reason, sample };
   }
+}
+
+function discriminatorIn(bytes: Buffer, { types, starts }: PathTrie): number {
+  const slot = types.length - 1;
+  return idDiscriminator(bytes, { type: types[slot] ?? BSON_TYPE_MISSING, start: starts[slot] ?? 0 });
 }
 
 /** The first match that is a value of the document and not of the view alone. */

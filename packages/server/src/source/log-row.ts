@@ -9,7 +9,7 @@ export interface LogRow {
   readonly operation: Operation;
   /** The primary key as text; "" for `sync_start` and `sync_end`. */
   readonly docId: string;
-  /** BSON type byte of `_id` (or of the part of it that `id_column.path` names); 0 for `sync_*`. */
+  /** BSON type byte of `_id`; where the key is a part of `_id`, a number that stands for the whole; 0 for `sync_*`. */
   readonly idType: number;
   readonly origin: Origin;
   /** The source transaction that this row belongs to (lsid and txnNumber), else null. */

@@ -3,6 +3,7 @@ import { sealFunctions } from "./0002-seal-functions.ts";
 import { snapshotPlaces } from "./0003-snapshot-places.ts";
 import { sealTellsTime } from "./0004-seal-tells-time.ts";
 import { copyStates } from "./0005-copy-states.ts";
+import { wideIdTypes } from "./0007-wide-id-types.ts";
 import type { Migration } from "./migration.ts";
 
 /** Every step of the schema, in order. */
@@ -12,4 +13,5 @@ export const allMigrations: readonly Migration[] = [
   snapshotPlaces,
   sealTellsTime,
   copyStates,
+  wideIdTypes,
 ];
