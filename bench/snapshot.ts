@@ -50,7 +50,7 @@ const ENTITY = {
 interface Way {
   readonly name: string;
   /** Resolves when the target is on disk. */
-  run(source: Database.Database, path: string, target: string): Promise<void>;
+  readonly run: (source: Database.Database, path: string, target: string) => Promise<void>;
 }
 
 const WAYS: readonly Way[] = [
@@ -128,12 +128,12 @@ async function measure({ name, run }: Way, path: string, target: string): Promis
     for (let index = 0; index < ROWS_PER_TRANSACTION; index += 1)
       update.run(1 + ((first * 7_919 + index * 104_729) % ROWS));
   });
-  let isRunning = true;
+  const stop = new AbortController();
   let longestMs = 0;
   let walBytes = 0;
   let written = 0;
   const writing = (async () => {
-    while (isRunning) {
+    while (!stop.signal.aborted) {
       // From the turn that was due: a way that holds this thread blocks the writer too.
       const due = performance.now() + PAUSE_MS;
       await pause(PAUSE_MS);
@@ -149,7 +149,7 @@ async function measure({ name, run }: Way, path: string, target: string): Promis
   const begin = performance.now();
   await run(writer, path, target);
   const tookMs = performance.now() - begin;
-  isRunning = false;
+  stop.abort();
   await writing;
   writer.pragma("wal_checkpoint(TRUNCATE)");
   writer.close();
@@ -175,7 +175,7 @@ function inWorker(kind: "vacuum" | "copy", path: string, target: string): Promis
   const worker = new Worker(new URL(import.meta.url), { workerData: { kind, path, target } });
   worker.once("message", () => resolve());
   worker.once("error", reject);
-  return promise.finally(() => worker.terminate());
+  return promise.finally(() => void worker.terminate());
 }
 
 function work({ kind, path, target }: { kind: string; path: string; target: string }): void {

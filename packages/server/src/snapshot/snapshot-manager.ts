@@ -10,9 +10,8 @@ import type { FormCoding } from "./snapshot-directory.ts";
 import type { FoundSnapshot } from "./snapshot-finder.ts";
 import { type SnapshotParts, snapshotParts } from "./snapshot-parts.ts";
 import type { ShelvedFile } from "./snapshot-shelf.ts";
+import { SnapshotPruner } from "./snapshot-pruner.ts";
 import { SnapshotTasks } from "./snapshot-tasks.ts";
-import { strangeSnapshots } from "./snapshot-history.ts";
-import { snapshotsToRemove } from "./snapshots-to-remove.ts";
 
 /**
  * Makes, keeps and serves snapshots: on demand, by a schedule, and by itself when an entity has none or `minLag`
@@ -25,13 +24,12 @@ export class SnapshotManager implements Service {
   readonly #tasks = new SnapshotTasks();
   readonly #parts: SnapshotParts;
   readonly #legacy: LegacySnapshots;
+  readonly #pruner: SnapshotPruner;
   /** Builds that run, by version: whoever asks meanwhile shares the build. */
   readonly #builds = new Map<number, Promise<SnapshotManifest>>();
-  #isRegistryLoaded = false;
   #loading: Promise<void> = Promise.resolve();
   #unsubscribe: () => void = () => {};
   #loop: Promise<void> = Promise.resolve();
-  #pruning: Promise<void> = Promise.resolve();
   #syncing: Promise<void> | null = null;
   #syncFailure: unknown = null;
 
@@ -43,17 +41,18 @@ export class SnapshotManager implements Service {
     this.#dependencies = dependencies;
     this.#parts = parts;
     this.#legacy = new LegacySnapshots({ dependencies, directory, tasks, shelf, clock, create });
+    this.#pruner = new SnapshotPruner(dependencies, parts, tasks.signal, this.#legacy);
   }
 
   async start(): Promise<void> {
     await this.#parts.files.start();
     await this.#parts.shelf.load();
     const { registry } = this.#dependencies;
-    this.#unsubscribe = registry.onChange(() => this.#prune());
+    this.#unsubscribe = registry.onChange(() => this.#pruner.prune());
     this.#loading = registry.loaded(this.#tasks.signal).then(
       () => {
-        this.#isRegistryLoaded = true;
-        this.#prune();
+        this.#pruner.registryLoaded();
+        this.#pruner.prune();
       },
       () => {},
     );
@@ -66,7 +65,7 @@ export class SnapshotManager implements Service {
     // A build in hand may finish in the time there is; nothing new begins.
     await untilAborted(builds, signal).catch(() => {});
     this.#tasks.stop();
-    await Promise.allSettled([this.#loop, this.#loading, this.#pruning, ...this.#builds.values()]);
+    await Promise.allSettled([this.#loop, this.#loading, this.#pruner.settled(), ...this.#builds.values()]);
     await this.#syncing;
     this.#dependencies.health.stopped();
   }
@@ -89,7 +88,7 @@ export class SnapshotManager implements Service {
   async newest(entityName: string): Promise<{ manifest: SnapshotManifest; path: string } | null> {
     const live = this.#dependencies.registry.get(entityName)?.live ?? null;
     if (live === null) return null;
-    await this.#dropStrange();
+    await this.#pruner.dropStrange();
     const manifest = await this.#parts.shelf.newestVerified(live.entity.id);
     return manifest === null ? null : { manifest, path: this.#parts.directory.pathOf(manifest) };
   }
@@ -107,12 +106,13 @@ export class SnapshotManager implements Service {
   ): Promise<FoundSnapshot | null> {
     const version = wanted.version ?? this.#dependencies.registry.get(entityName)?.live?.entity.id ?? null;
     if (version === null && wanted.id === null) return null;
-    await this.#dropStrange();
+    await this.#pruner.dropStrange();
     return this.#parts.finder.find({ entity: entityName, version: version ?? -1, id: wanted.id }, coding, signal);
   }
 
   /**
-   * The entity as it was at a point in time; another process is named where that alone has a snapshot of it. `signal` ends the waiting, not the making, which others may share.
+   * The entity as it was at a point in time; another process is named where that alone has a
+   * snapshot of it. `signal` ends the waiting, not the making, which others may share.
    *
    * @throws EmcacheError `point_unreachable`, `restore_refused`, `entity_not_found`, `snapshot_not_ready`
    */
@@ -130,7 +130,7 @@ export class SnapshotManager implements Service {
 
   /** All verified snapshots of this machine and, where PostgreSQL is there, of others; newest first. */
   async list(entityName?: string): Promise<SnapshotManifest[]> {
-    await this.#dropStrange();
+    await this.#pruner.dropStrange();
     const here = await this.#parts.shelf.verified();
     const ids = new Set(here.map(({ id }) => id));
     const elsewhere = await this.#parts.register.elsewhere(entityName ?? null, this.#tasks.signal).catch(() => []);
@@ -144,7 +144,7 @@ export class SnapshotManager implements Service {
   async remove(entityName: string, id: string, signal: AbortSignal): Promise<void> {
     const here = this.#parts.shelf.all().find((manifest) => manifest.id === id && manifest.entity === entityName);
     if (here !== undefined) {
-      await this.#remove(here);
+      await this.#pruner.remove(here);
       return;
     }
     const records = await this.#parts.register.elsewhere(entityName, signal);
@@ -217,78 +217,12 @@ export class SnapshotManager implements Service {
         "made a snapshot",
       );
       await this.#parts.register.add(manifest, this.#parts.directory.pathOf(manifest), this.#tasks.signal);
-      this.#prune();
+      this.#pruner.prune();
       return manifest;
     } catch (error) {
       if (error instanceof EmcacheError && error.code === "snapshot_damaged") health.degraded(error);
       throw error;
     }
-  }
-
-  #isRegistered(version: number): boolean {
-    return this.#dependencies.registry.list().some(({ entity, state }) => entity.id === version && state !== "retired");
-  }
-
-  /** Removes what is not to be kept; one run at a time. */
-  #prune(): void {
-    const { logger } = this.#dependencies;
-    this.#pruning = this.#pruning
-      .then(() => this.#pruneNow())
-      .catch((error: unknown) =>
-        logger.warn({ event: "snapshot_removal_failed", error }, "a snapshot could not be removed"),
-      );
-  }
-
-  async #pruneNow(): Promise<void> {
-    const { registry, keepCount, keepAgeMs } = this.#dependencies;
-    // Before it has read PostgreSQL the registry is empty, which says nothing about what was deleted.
-    if (!this.#isRegistryLoaded) return;
-    await this.#dropStrange();
-    await this.#legacy.keepOnly((version) => this.#isRegistered(version));
-    for (const [version, manifests] of Map.groupBy(this.#parts.shelf.all(), (manifest) => manifest.version)) {
-      const live = registry.get(manifests[0]?.entity ?? "")?.live ?? null;
-      const isReplaced =
-        !this.#isRegistered(version) && (live === null || this.#parts.shelf.newestOf(live.entity.id) !== null);
-      const removed = isReplaced
-        ? manifests
-        : snapshotsToRemove(manifests, { keepCount, keepAgeMs }, this.#parts.clock.nowMs());
-      for (const manifest of removed) await this.#remove(manifest);
-    }
-  }
-
-  /**
-   * Lets go of snapshots of a history that the log no longer has, before one is listed, served or registered again.
-   * Those of another log keep their files: whoever mixed up two configurations gets them back.
-   */
-  async #dropStrange(): Promise<void> {
-    const { oplog, logger } = this.#dependencies;
-    const { shelf } = this.#parts;
-    const { lost, foreign } = await strangeSnapshots(oplog, shelf.all(), this.#tasks.signal);
-    for (const manifest of foreign) shelf.forget(manifest);
-    for (const manifest of [...lost, ...foreign]) {
-      const { entity, id, position, log_id: logId } = manifest;
-      logger.warn(
-        { event: "snapshot_strange", entity, snapshot: id, position, logId },
-        "a snapshot is of a history that the log no longer has",
-      );
-    }
-    for (const manifest of lost) await this.#remove(manifest);
-  }
-
-  async #remove(manifest: SnapshotManifest): Promise<void> {
-    const { logger } = this.#dependencies;
-    await this.#parts.shelf.remove(manifest);
-    if (!this.#parts.shelf.all().some(({ entity }) => entity === manifest.entity))
-      await this.#parts.directory.removeFolder(manifest.entity);
-    const key = this.#parts.finder.storedKeyOf(manifest.id);
-    if (key !== null) {
-      // What stays there now is without a register entry, and collected as an orphan.
-      await this.#parts.objects?.remove(key, this.#tasks.signal).catch((error: unknown) => {
-        logger.warn({ event: "object_removal_failed", key, error }, "a snapshot stays in object storage for a day");
-      });
-    }
-    await this.#parts.register.remove(manifest.id, this.#tasks.signal);
-    logger.info({ event: "snapshot_removed", entity: manifest.entity, snapshot: manifest.id }, "removed a snapshot");
   }
 
   async #checkForever(): Promise<void> {
@@ -313,7 +247,7 @@ export class SnapshotManager implements Service {
     const live = this.#dependencies.registry.list().filter(({ state }) => state === "live");
     this.#parts.due.begin(new Set(live.map(({ entity }) => entity.id)));
     const failures: unknown[] = [];
-    await this.#dropStrange();
+    await this.#pruner.dropStrange();
     for (const { entity } of live) {
       try {
         await this.#makeDue(entity, signal);
@@ -324,12 +258,12 @@ export class SnapshotManager implements Service {
         if (!isNotReady) failures.push(error);
       }
     }
-    this.#prune();
-    await this.#pruning;
+    this.#pruner.prune();
+    await this.#pruner.settled();
     await this.#parts.files.sweep();
     const pathOf = (manifest: SnapshotManifest): string => this.#parts.directory.pathOf(manifest);
     for (const manifest of await this.#parts.register.reconcile(this.#parts.shelf.all(), pathOf, signal)) {
-      await this.#remove(manifest);
+      await this.#pruner.remove(manifest);
     }
     this.#syncObjects(signal);
     if (this.#syncFailure !== null) failures.push(this.#syncFailure);
