@@ -27,6 +27,7 @@ beforeAll(() => {
   for (const [name, target] of [
     ["protocol", "@emcache/protocol"],
     ["cache-file", "@emcache/cache-file"],
+    ["client", "@emcache/client"],
     ["server", "emcache"],
   ] as const) {
     const tarball = run("npm", ["pack", "--silent", "--pack-destination", folder], join(root, "dist", name)).trim();
@@ -58,7 +59,7 @@ test("the packed emcache has the web page, whose modules find each other", () =>
 });
 
 test("the packed packages hold neither sources nor tests", () => {
-  for (const name of ["emcache", "@emcache/protocol", "@emcache/cache-file"]) {
+  for (const name of ["emcache", "@emcache/protocol", "@emcache/cache-file", "@emcache/client"]) {
     const files = readdirSync(join(folder, "node_modules", name), { recursive: true, encoding: "utf8" });
     expect(files.filter((file) => /(?<!\.d)\.ts$|\.test\.|\btesting\b/.test(file))).toEqual([]);
   }

@@ -9,7 +9,7 @@ import { join, resolve } from "node:path";
  */
 
 /** In the order in which they need each other's declarations. */
-const PACKAGES = ["protocol", "cache-file", "dev-mongo", "server"] as const;
+const PACKAGES = ["protocol", "cache-file", "client", "dev-mongo", "server"] as const;
 
 /** The web page's files in the server's package. */
 const PAGE = "src/dashboard/page";

@@ -90,6 +90,9 @@ function addFollowRoute(app: ApiInstance, dependencies: Dependencies, answers: F
     );
     const body = answers.bodyOf(read, followedVersions(request.query.versions, registry));
     bodies.hold(body, reply);
+    // Our client knows by it that no proxy gave it the answer to another request.
+    const requestName = request.headers["emcache-request"];
+    if (typeof requestName === "string") reply.header("emcache-request", requestName);
     sendJson(reply, body);
     return reply;
   });
