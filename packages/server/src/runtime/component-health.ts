@@ -26,14 +26,15 @@ export class ComponentHealth {
     this.#become({ status: "healthy", reason: null, code: null, hint: null });
   }
 
-  /** It does not do its work because of `error`, and keeps trying. */
-  degraded(error: unknown): void {
+  /** It does not do its work because of `error`, and keeps trying: after `delayMs`, where that is known. */
+  degraded(error: unknown, retry: { readonly attempt: number; readonly delayMs: number } | null = null): void {
     const known = error instanceof EmcacheError ? error : null;
     this.#become({
       status: "degraded",
       reason: messageOf(error),
       code: known?.code ?? null,
       hint: known?.hint ?? null,
+      ...(retry === null ? {} : { retry: { attempt: retry.attempt, next_try_at: this.#inMs(retry.delayMs) } }),
     });
   }
 
@@ -48,6 +49,10 @@ export class ComponentHealth {
   }
 
   #now(): string {
-    return new Date(this.#clock.nowMs()).toISOString();
+    return this.#inMs(0);
+  }
+
+  #inMs(delayMs: number): string {
+    return new Date(this.#clock.nowMs() + delayMs).toISOString();
   }
 }

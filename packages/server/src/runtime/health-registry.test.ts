@@ -55,6 +55,16 @@ test("shows status, reason, code and hint, and since when", () => {
   });
 });
 
+test("a part that waits to try again says how often it failed and when it tries next", () => {
+  const clock = manualClock();
+  const part = new HealthRegistry(clock).component("source.main");
+  clock.wallMs = 1_000;
+  part.degraded(new Error("away"), { attempt: 3, delayMs: 500 });
+  expect(part.state().retry).toEqual({ attempt: 3, next_try_at: "1970-01-01T00:00:01.500Z" });
+  part.healthy();
+  expect(part.state().retry).toBeUndefined();
+});
+
 test("one name is one part; a removed one is gone", () => {
   const health = new HealthRegistry();
   expect(health.component("a")).toBe(health.component("a"));

@@ -22,4 +22,14 @@ export interface ComponentState {
   /** Code of that error, from the catalogue. */
   readonly code: string | null;
   readonly hint: string | null;
+  /** While it waits to try again; absent otherwise. */
+  readonly retry?: RetryState;
+}
+
+/** How far the trying again is. */
+export interface RetryState {
+  /** Failures in a row. */
+  readonly attempt: number;
+  /** When it tries next: RFC 3339, UTC. */
+  readonly next_try_at: string;
 }

@@ -1,45 +1,24 @@
 import { MongoError, MongoNetworkError, MongoServerError, MongoServerSelectionError } from "mongodb";
-import { EmcacheError } from "@emcache/protocol";
+import { EmcacheError, type ErrorCode } from "@emcache/protocol";
 import { messageOf } from "../runtime/error-message.ts";
+import { meaningOf, type MongoErrorMeaning } from "./mongo-error-table.ts";
 
-/**
- * Server error codes after which a change stream can't go on from its token, because the history after it is gone
- * (MongoDB's error_codes.yml): ChangeStreamHistoryLost, ChangeStreamFatalError, InvalidResumeToken.
- */
-const HISTORY_LOST_CODES: ReadonlySet<number> = new Set([286, 280, 260]);
+/** How the source is said to be. */
+const SOURCE_CODES = {
+  retry: "source_unavailable",
+  token_refused: "source_unavailable",
+  event_too_large: "source_unavailable",
+  history_lost: "source_history_lost",
+  unauthorized: "source_unauthorized",
+  unsuitable: "source_unsuitable",
+} as const satisfies Record<MongoErrorMeaning, ErrorCode>;
 
-/**
- * Codes with which a server refuses a resume token that it can't read (a damaged one, or another server's): BadValue,
- * FailedToParse, and MongoDB's own for tokens (resume_token.cpp, key_string.cpp).
- */
-const TOKEN_REFUSED_CODES: ReadonlySet<number> = new Set([2, 9, 40647, 40648, 40649, 50811]);
-
-/**
- * BSONObjectTooLarge: the event exceeds what a document may be, and the server can't split it. The label says that the
- * stream can't go on, and with these events it can't; without their documents it does.
- */
-const EVENT_TOO_LARGE_CODE = 10334;
-
-/** Unauthorized, AuthenticationFailed. */
-const UNAUTHORIZED_CODES: ReadonlySet<number> = new Set([13, 18]);
-
-/**
- * What a failure of a MongoDB command means for the source. Everything that is not named is `source_unavailable`:
- * it is retried, as the change stream specification asks for ("Resumable Error"), and shows in `/health` meanwhile.
- */
+/** What a failure of a MongoDB command means for the source, by `mongo-error-table.ts`. */
 export function classifyMongoError(error: unknown, sourceName: string): EmcacheError {
   if (error instanceof EmcacheError) return error;
   const message = `Source ${sourceName}: ${messageOf(error)}`;
   if (error instanceof MongoServerError) {
-    const code = typeof error.code === "number" ? error.code : 0;
-    if (code === EVENT_TOO_LARGE_CODE) return new EmcacheError("source_unavailable", message, { cause: error });
-    if (HISTORY_LOST_CODES.has(code) || error.hasErrorLabel("NonResumableChangeStreamError")) {
-      return new EmcacheError("source_history_lost", message, { cause: error });
-    }
-    if (UNAUTHORIZED_CODES.has(code)) return new EmcacheError("source_unauthorized", message, { cause: error });
-    // 40573: "The $changeStream stage is only supported on replica sets".
-    if (code === 40573) return new EmcacheError("source_unsuitable", message, { cause: error });
-    return new EmcacheError("source_unavailable", message, { cause: error });
+    return new EmcacheError(SOURCE_CODES[meaningIn(error)], message, { cause: error });
   }
   if (error instanceof MongoNetworkError || error instanceof MongoServerSelectionError || error instanceof MongoError) {
     return new EmcacheError("source_unavailable", message, { cause: error });
@@ -49,14 +28,21 @@ export function classifyMongoError(error: unknown, sourceName: string): EmcacheE
 
 /** Whether a stream failed at an event that is larger than its server can send. */
 export function isEventTooLarge(error: unknown): boolean {
-  if (!(error instanceof EmcacheError) || !(error.cause instanceof MongoServerError)) return false;
-  return error.cause.code === EVENT_TOO_LARGE_CODE;
+  return causeOf(error)?.meaning === "event_too_large";
 }
 
 /** The failure of an opening at a token: one that the server can't read is as lost as one that it no longer holds. */
 export function asRefusedToken(error: unknown): unknown {
-  if (!(error instanceof EmcacheError) || !(error.cause instanceof MongoServerError)) return error;
-  const { code } = error.cause;
-  if (typeof code !== "number" || !TOKEN_REFUSED_CODES.has(code)) return error;
-  return new EmcacheError("source_history_lost", error.message, { cause: error.cause });
+  const cause = causeOf(error);
+  if (cause?.meaning !== "token_refused") return error;
+  return new EmcacheError("source_history_lost", cause.message, { cause: cause.error });
+}
+
+function causeOf(error: unknown): { error: MongoServerError; meaning: MongoErrorMeaning; message: string } | null {
+  if (!(error instanceof EmcacheError) || !(error.cause instanceof MongoServerError)) return null;
+  return { error: error.cause, meaning: meaningIn(error.cause), message: error.message };
+}
+
+function meaningIn(error: MongoServerError): MongoErrorMeaning {
+  return meaningOf(typeof error.code === "number" ? error.code : 0, (label) => error.hasErrorLabel(label));
 }

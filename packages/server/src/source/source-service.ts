@@ -99,7 +99,7 @@ export class SourceService implements Service {
           delayMsMin: RETRY_DELAY_MS_MIN,
           delayMsMax: RETRY_DELAY_MS_MAX,
           onError: (error, attempt, delayMs) => {
-            health.degraded(error);
+            health.degraded(error, { attempt, delayMs });
             const context = { service: this.name, attempt, delayMs, reason: messageOf(error) };
             logger.warn({ event: "capture_interrupted", ...context }, "capture interrupted");
           },
@@ -199,7 +199,7 @@ export class SourceService implements Service {
       onStop,
       onError: (error, attempt, delayMs) => {
         // A log that is full, read-only or away: the source itself may be well, but nothing of it is cached.
-        health.degraded(error);
+        health.degraded(error, { attempt, delayMs });
         logger.warn(
           { event: "append_retry", source: log.sourceName, attempt, delayMs, reason: messageOf(error) },
           "append failed",

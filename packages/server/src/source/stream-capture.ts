@@ -128,7 +128,7 @@ export class StreamCapture {
         delayMsMax: RETRY_DELAY_MS_MAX,
         isRetryable: (error) => error instanceof EmcacheError && error.retryable,
         onError: (error, attempt, delayMs) => {
-          health.degraded(error);
+          health.degraded(error, { attempt, delayMs });
           this.#isCaughtUp = false;
           const context = { source: source.sourceName, attempt, delayMs, reason: messageOf(error) };
           logger.warn({ event: "stream_interrupted", ...context }, "change stream interrupted");

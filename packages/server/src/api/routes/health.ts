@@ -8,6 +8,15 @@ const ComponentSchema = Type.Object({
   reason: Type.Union([Type.String(), Type.Null()]),
   code: Type.Union([Type.String(), Type.Null()]),
   hint: Type.Union([Type.String(), Type.Null()]),
+  retry: Type.Optional(
+    Type.Object(
+      {
+        attempt: Type.Integer({ description: "Failures in a row" }),
+        next_try_at: Type.String({ description: "RFC 3339, UTC" }),
+      },
+      { description: "While the part waits to try again" },
+    ),
+  ),
 });
 
 const HealthSchema = Type.Object({

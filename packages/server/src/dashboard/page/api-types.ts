@@ -36,6 +36,7 @@ export interface ComponentHealth {
   readonly reason: string | null;
   readonly code: string | null;
   readonly hint: string | null;
+  readonly retry?: { readonly attempt: number; readonly next_try_at: string };
 }
 
 export interface Health {

@@ -56,5 +56,11 @@ function IllPart({
     ),
     part.reason !== null && h("p", { class: "part-reason" }, part.reason),
     part.hint !== null && h("p", { class: "hint" }, part.hint),
+    part.retry !== undefined &&
+      h("p", { class: "muted small", title: formatDate(part.retry.next_try_at) }, retryText(part.retry)),
   );
+}
+
+function retryText({ attempt, next_try_at }: NonNullable<ComponentHealth["retry"]>): string {
+  return `${attempt === 1 ? "First failure" : `${attempt} failures in a row`}; next try at ${next_try_at.slice(11, 19)} UTC`;
 }
