@@ -24,6 +24,8 @@ import { Postgres } from "./oplog/postgres.ts";
 import { RejectStore } from "./oplog/reject-store.ts";
 import { Retention } from "./oplog/retention.ts";
 import { SourceLease } from "./oplog/source-lease.ts";
+import { StreamRequestStore } from "./oplog/stream-request-store.ts";
+import { VerificationFacts } from "./oplog/verification-facts.ts";
 import { ByteBudget } from "./runtime/byte-budget.ts";
 import { messageOf } from "./runtime/error-message.ts";
 import { HealthRegistry } from "./runtime/health-registry.ts";
@@ -33,6 +35,7 @@ import { ServiceStack } from "./runtime/service-stack.ts";
 import { EmbeddedSource } from "./source/embedded-source.ts";
 import type { MongoSourceOptions } from "./source/mongo-source.ts";
 import { type CaptureTurn, SourceService } from "./source/source-service.ts";
+import { Verifier } from "./verify/verifier.ts";
 
 /** The whole program as one service. */
 export interface App extends Service {
@@ -66,9 +69,7 @@ export function createApp(config: Config, options: { readonly logger: Logger }):
   const replicator = replicatorOf(config, { logger, health, postgres, rejects });
   const isEmbedded = Object.values(config.sources).some(({ uri }) => uri === EMBEDDED);
   const embedded = isEmbedded && has.has("capture") ? add(new EmbeddedSource(moduleLogger(logger, "source"))) : null;
-  const sources = has.has("capture")
-    ? captureServices(config, { logger, health, postgres, commitSignal, registry, replicator, hub, embedded })
-    : [];
+  const sources = has.has("capture") ? captureServices(config, { ...log, logger, health, replicator, embedded }) : [];
   const holder = holderName(config.cache.baseDir);
   const snapshots = snapshotsOf(config, { logger, health, registry, oplog, pool, holder, replicator });
   if (has.has("replicate")) {
@@ -97,6 +98,7 @@ export function createApp(config: Config, options: { readonly logger: Logger }):
     copies: new CopyControlStore(pool),
     captures: capturesOf(sources, health),
     snapshots,
+    verifier: verifierOf(config, { ...log, logger, replicator, embedded }),
     health,
     site: new DashboardFiles(),
     validateEntity,
@@ -121,6 +123,7 @@ interface LogParts {
   readonly hub: PageHub;
   readonly consumers: ConsumerClaims;
   readonly rejects: RejectStore;
+  readonly streamRequests: StreamRequestStore;
 }
 
 /** PostgreSQL and what lies in it. */
@@ -157,6 +160,7 @@ function logParts(config: Config, rootLogger: Logger, health: HealthRegistry): L
     hub,
     consumers: new ConsumerClaims({ store: new ClaimStore(pool), logger }),
     rejects: new RejectStore(pool),
+    streamRequests: new StreamRequestStore(pool),
   };
 }
 
@@ -202,7 +206,29 @@ interface CaptureParts {
   readonly registry: EntityRegistry;
   readonly replicator: Replicator;
   readonly hub: PageHub;
+  readonly streamRequests: StreamRequestStore;
   readonly embedded: EmbeddedSource | null;
+}
+
+type VerifierParts = Pick<CaptureParts, "logger" | "replicator" | "embedded" | "streamRequests"> &
+  Pick<LogParts, "pool" | "oplog">;
+
+/** What compares sources with the caches of this process, whichever process captures them. */
+function verifierOf(config: Config, parts: VerifierParts): Verifier {
+  const { pool, oplog, replicator, streamRequests, logger } = parts;
+  const copyRequests = new CopyRequestStore(pool);
+  return new Verifier({
+    mongo: (sourceName) => {
+      const source = config.sources[sourceName];
+      return source === undefined ? null : mongoOptions(sourceName, source, parts.embedded);
+    },
+    caches: replicator,
+    oplog,
+    log: new VerificationFacts(pool),
+    ask: (question, signal) => streamRequests.ask(question, signal),
+    requestCopy: (version, signal) => copyRequests.request(version, signal),
+    logger: moduleLogger(logger, "verify"),
+  });
 }
 
 /** One capture a source; they share the process's memory for what is on its way into the log. */
@@ -234,6 +260,7 @@ function captureServices(config: Config, parts: CaptureParts): SourceService[] {
         onChange: (listener) => registry.onChange(listener),
       },
       copyRequests: new CopyRequestStore(postgres.pool),
+      streamRequests: parts.streamRequests,
       budget,
       copySettings: config.copy,
       health: health.component(`source.${sourceName}`),

@@ -23,6 +23,7 @@ import { addOplogStreamRoute } from "./routes/oplog-stream.ts";
 import { addOplogRoutes } from "./routes/oplogs.ts";
 import { addSiteRoutes } from "./routes/site.ts";
 import { addSnapshotRoutes } from "./routes/snapshots.ts";
+import { addVerifyRoutes } from "./routes/verify.ts";
 import { ProblemSchema } from "./schemas.ts";
 
 /** The largest definition of an entity is far smaller. */
@@ -79,6 +80,7 @@ export function buildApiApplication(dependencies: ApiDependencies): ApiInstance 
   addFollowRoutes(app, { ...dependencies, bodies });
   addConsumerRoutes(app, dependencies);
   addSnapshotRoutes(app, dependencies);
+  addVerifyRoutes(app, dependencies);
   addSiteRoutes(app, dependencies);
   app.register(async (legacy: ApiInstance) => {
     legacy.setErrorHandler((error, request, reply) => {

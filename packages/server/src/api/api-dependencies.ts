@@ -5,6 +5,7 @@ import type { PageHub } from "../oplog/page-hub.ts";
 import type { ReadableLog } from "../oplog/read-log.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { ComponentState } from "../runtime/service.ts";
+import type { Verifier } from "../verify/verifier.ts";
 import type { SnapshotsPort } from "./snapshots-port.ts";
 
 export type { ContentCoding, SnapshotFile, SnapshotsPort } from "./snapshots-port.ts";
@@ -176,6 +177,8 @@ export interface ApiDependencies {
   readonly copies: CopiesPort;
   readonly captures: CapturesPort;
   readonly snapshots: SnapshotsPort;
+  /** Compares sources with caches. */
+  readonly verifier: Pick<Verifier, "begin">;
   readonly health: HealthPort;
   /** Served at `/`; null: there is no web page. */
   readonly site: SitePort | null;

@@ -6,6 +6,7 @@ import { demoCommand } from "./demo.ts";
 import { describeError } from "./describe-error.ts";
 import { packageVersion } from "./package-version.ts";
 import { serveCommand } from "./serve.ts";
+import { verifyCommand } from "./verify.ts";
 import { snapshotCommand } from "./snapshot.ts";
 
 /** Exit codes: a clean end; a failure while running; something to be changed in the call or the configuration. */
@@ -24,6 +25,7 @@ export async function runCommandLine(args: readonly string[], output: CommandOut
     .addCommand(serveCommand(context))
     .addCommand(demoCommand(context))
     .addCommand(configCommand(context))
+    .addCommand(verifyCommand(context))
     .addCommand(snapshotCommand(context));
   for (const command of [program, ...program.commands, ...program.commands.flatMap((child) => child.commands)]) {
     command

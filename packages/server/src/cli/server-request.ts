@@ -18,10 +18,13 @@ export async function serverRequest(
   { url, token }: ServerPlace,
   method: "GET" | "POST" | "DELETE",
   path: string,
+  signal?: AbortSignal,
 ): Promise<Response> {
   const target = new URL(path, `${url.replace(/\/+$/, "")}/`);
   const headers = token === null ? {} : { authorization: `Bearer ${token}` };
-  const response = await fetch(target, { method, headers, redirect: "manual" }).catch((error: unknown) => {
+  const init = { method, headers, redirect: "manual", ...(signal === undefined ? {} : { signal }) } as const;
+  const response = await fetch(target, init).catch((error: unknown) => {
+    signal?.throwIfAborted();
     const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
     throw new EmcacheError("server_unreachable", `${target.origin}: ${messageOf(cause)}`, {
       hint: "Is `emcache serve` running there? --url names another address.",

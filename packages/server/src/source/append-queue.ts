@@ -29,6 +29,8 @@ export interface AppendUnit {
   readonly sizeBytes: number;
   /** Gives the unit's share of the memory budget back once it is durable or given up. */
   readonly release?: () => void;
+  /** Told once it is durable, and never where it was given up. */
+  readonly onLogged?: () => void;
 }
 
 export interface AppendQueueOptions {
@@ -99,7 +101,10 @@ export class AppendQueue {
           isRetryable: (error) => error instanceof EmcacheError && error.retryable && error.code !== "lease_lost",
         });
         if (hasFailed) this.#options.onRecovered?.();
-        for (const unit of units) unit.release?.();
+        for (const unit of units) {
+          unit.release?.();
+          unit.onLogged?.();
+        }
       }
     } finally {
       this.#hasEnded = true;

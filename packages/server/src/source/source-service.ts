@@ -17,6 +17,7 @@ import { MongoSource, type MongoSourceOptions } from "./mongo-source.ts";
 import type { SourceConnection } from "./source-connection.ts";
 import { StreamCapture } from "./stream-capture.ts";
 import { StreamProgress } from "./stream-progress.ts";
+import { StreamRequestDesk, type StreamRequestList } from "./stream-requests.ts";
 
 /** The right to capture a source, held by one process at a time. */
 export interface CaptureTurn {
@@ -39,6 +40,8 @@ export interface SourceServiceOptions {
   readonly takeTurn: (signal: AbortSignal) => Promise<CaptureTurn>;
   readonly entities: CapturedEntities;
   readonly copyRequests: CopyRequestList;
+  /** What verifications want of the stream. Absent: nobody verifies. */
+  readonly streamRequests?: StreamRequestList;
   readonly budget: ByteBudget;
   readonly copySettings: CopySettings;
   readonly health: ComponentHealth;
@@ -127,12 +130,13 @@ export class SourceService implements Service {
 
   /** Captures until the turn is lost, the process stops or a part fails; the other parts are stopped then. */
   async #captureWith(source: SourceConnection, turn: CaptureTurn, outer: AbortSignal): Promise<void> {
-    const { entities, copyRequests, budget, copySettings, health, logger } = this.#options;
+    const { entities, copyRequests, streamRequests, budget, copySettings, health, logger } = this.#options;
     const clock = this.#options.clock ?? systemClock;
     const part = new AbortController();
     const signal = AbortSignal.any([outer, turn.lost, part.signal]);
     const start = await turn.log.load(signal);
     const progress = new StreamProgress(source.isSharded);
+    const desk = new StreamRequestDesk(progress);
     const routing = new EntityRouting();
     const queue = this.#queueInto(turn.log, (version) => copies.stop(version));
     const ending: { failure: Error | null } = { failure: null };
@@ -167,6 +171,7 @@ export class SourceService implements Service {
       routing,
       copies,
       progress,
+      requests: desk,
       queue,
       budget,
       health,
@@ -179,7 +184,10 @@ export class SourceService implements Service {
       const begin: BeginCopy = (version, onLogged) => stream.hasHistory && copies.begin(version, onLogged);
       const onPaused = (entityNames: ReadonlySet<string>): void => copies.setPaused(entityNames);
       const requests = followCopyRequests(copyRequests, { begin, onPaused }, { clock, signal });
-      await Promise.all([queue.run(signal), stream.run(signal), requests].map((running) => running.catch(fail)));
+      const served =
+        streamRequests === undefined ? [] : [desk.serve(streamRequests, source.sourceName, { clock, signal })];
+      const parts = [queue.run(signal), stream.run(signal), requests, ...served];
+      await Promise.all(parts.map((running) => running.catch(fail)));
     } finally {
       unsubscribe();
       this.#capture = null;

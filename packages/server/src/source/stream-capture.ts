@@ -26,6 +26,7 @@ import type { SourceConnection } from "./source-connection.ts";
 import { isEventTooLarge } from "./mongo-error.ts";
 import { SplitEventAssembler } from "./split-event.ts";
 import type { StreamProgress } from "./stream-progress.ts";
+import { eventsOf, type StreamRequestDesk } from "./stream-requests.ts";
 import { tokenTimeOf } from "./token-time.ts";
 
 /** How long the server holds an empty answer back when nothing else is going on: also how soon a new entity is seen. */
@@ -67,6 +68,8 @@ export interface StreamCaptureOptions {
   readonly routing: EntityRouting;
   readonly copies: CopyScheduler;
   readonly progress: StreamProgress;
+  /** What verifications want of the stream. */
+  readonly requests: StreamRequestDesk;
   readonly queue: AppendQueue;
   readonly budget: ByteBudget;
   readonly health: ComponentHealth;
@@ -165,6 +168,7 @@ export class StreamCapture {
         progress.observed(reply.operationTime);
         await this.#processReply(reply, number, signal);
         if (this.#hasSteppedOver(reply)) return;
+        await this.#answerRequests(signal);
         refreshRouting();
         const isCovered = [...routing.collections()].every((name) => stream.collections.has(name));
         if (pending === null) return await this.#options.clock.sleep(REOPEN_DELAY_MS, signal);
@@ -188,7 +192,20 @@ export class StreamCapture {
 
   #waitMs(reply: CursorReply): number {
     if (reply.documents.length > 0 || this.#transactionTail.length > 0) return TRANSACTION_WAIT_MS;
-    return this.#options.copies.isDue ? COPY_WAIT_MS : IDLE_WAIT_MS;
+    const { copies, requests } = this.#options;
+    return copies.isDue || requests.isWaiting ? COPY_WAIT_MS : IDLE_WAIT_MS;
+  }
+
+  /** What is behind the stream in the queue by now is in the log once a unit that follows it is. */
+  async #answerRequests(signal: AbortSignal): Promise<void> {
+    const { requests, queue, source } = this.#options;
+    if (this.#token === null || this.#tokenTime === null || this.#assembler.isOpen) return;
+    for (const request of requests.passed()) {
+      const place = { token: this.#token, clusterTime: this.#tokenTime };
+      const events = await eventsOf(request, source, place, signal);
+      await this.#processor.process(events, null, signal);
+      queue.push({ rows: [], sizeBytes: 0, onLogged: () => requests.logged(request.id) });
+    }
   }
 
   async #processReply(reply: CursorReply, requestNumber: number, signal: AbortSignal): Promise<void> {

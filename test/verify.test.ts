@@ -1,0 +1,252 @@
+import { execFile } from "node:child_process";
+import { realpathSync, rmSync } from "node:fs";
+import Database from "better-sqlite3";
+import { Int32, ObjectId } from "mongodb";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { SUMS_SUFFIX } from "@emcache/cache-file";
+import { BSON_ZOO, documentOf, zooValue } from "./support/bson-zoo.ts";
+import type { EntityRequest } from "./support/emcache-api.ts";
+import { emcacheProgram } from "./support/emcache-process.ts";
+import { eventually } from "./support/eventually.ts";
+import { FAULT_SOURCES, startFaultSystem } from "./support/fault-system.ts";
+import { rawInsert } from "./support/raw-insert.ts";
+import { scaled } from "./support/test-scale.ts";
+import type { TestSystem } from "./support/test-system.ts";
+import { useTestFolder } from "./support/use-test-folder.ts";
+import { Workload, workloadEntity } from "./support/workload.ts";
+
+/** What tests read of the lines of an answer. */
+interface Line {
+  readonly event: "progress" | "difference" | "result" | "error";
+  readonly [field: string]: unknown;
+}
+
+interface Run {
+  readonly exitCode: number | null;
+  readonly output: string;
+  readonly lines: readonly Line[];
+  readonly result: Line | undefined;
+  readonly differences: readonly Line[];
+}
+
+const folder = useTestFolder("verify");
+let system: TestSystem;
+
+/** Runs `emcache verify`. */
+function verify(...args: readonly string[]): Promise<Run> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      emcacheProgram,
+      ["verify", "--url", system.emcache.address, ...args],
+      { timeout: 120_000, maxBuffer: 64 * 1024 * 1024 },
+      (_error, stdout, stderr) => {
+        const output = stdout + stderr;
+        const json = stdout.split("\n").filter((line) => line.startsWith("{"));
+        const lines = json.map((line) => JSON.parse(line) as Line);
+        resolve({
+          exitCode: child.exitCode,
+          output,
+          lines,
+          result: lines.find(({ event }) => event === "result"),
+          differences: lines.filter(({ event }) => event === "difference"),
+        });
+      },
+    );
+  });
+}
+
+/** Changes a cache file while EMCache is not running, without its noticing: as a fault of its own would. */
+async function damage(entity: string, change: (database: Database.Database) => void): Promise<void> {
+  const path = realpathSync(system.cacheFile(entity));
+  await system.emcache.stop();
+  const database = new Database(path);
+  change(database);
+  database.close();
+  rmSync(path + SUMS_SUFFIX);
+  await system.emcache.restart();
+  await system.api.waitUntilLive(entity, 60_000);
+}
+
+function simpleEntity(name: string, idType: "string" | "number" = "string"): EntityRequest {
+  return {
+    name,
+    client: "main",
+    source: name,
+    shape: {
+      id_column: { path: "$._id", type: idType },
+      columns: [
+        { name: "seq", type: "integer", path: "$.seq" },
+        { name: "v", type: "any", path: "$.v" },
+      ],
+      indexes: [],
+    },
+  };
+}
+
+describe.each(FAULT_SOURCES)("emcache verify on %s", (source) => {
+  beforeAll(async () => {
+    system = await startFaultSystem(source, { folder });
+  });
+
+  afterAll(async () => {
+    await system.dispose();
+  });
+
+  test("never cries wolf: no difference in any of many rounds under constant writes", async () => {
+    const entity = workloadEntity("busy", "busy");
+    const collection = system.collection("busy");
+    await new Workload(collection, { seed: 1, firstId: 1_000_000 }).write("insert", scaled(30_000));
+    await system.create(entity);
+    const end = new AbortController();
+    // The few that change, go and come back all the time, and those that rest.
+    const writing = Promise.all([
+      new Workload(collection, { seed: 2, idsMax: 300, bulkSize: 20 }).writeUntil(end.signal),
+      new Workload(collection, { seed: 3, firstId: 500_000, bulkSize: 20 }).writeUntil(end.signal),
+    ]);
+    try {
+      for (let round = 0; round < scaled(25); round++) {
+        const run = await verify("busy", "--json");
+        expect(run.differences, run.output).toEqual([]);
+        expect(run.result, run.output).toMatchObject({ equal: true, differences: 0 });
+        expect(run.exitCode).toBe(0);
+        expect(run.result?.["compared"], "what rests was compared").toBeGreaterThan(scaled(29_000));
+      }
+    } finally {
+      end.abort();
+      await writing;
+    }
+    await system.expectEqual(entity);
+  });
+
+  test("names each damaged row and why, repairs it through the log, and finds nothing afterwards", async () => {
+    const entity = simpleEntity("damaged");
+    const collection = system.collection("damaged");
+    await system.create(entity);
+    const ids = Array.from({ length: 50 }, () => new ObjectId());
+    await collection.insertMany(ids.map((_id, index) => ({ _id, seq: new Int32(index), v: "first" })));
+    await collection.updateMany({}, { $set: { v: "second" } });
+    await system.fence(entity);
+    const before = await verify("damaged", "--json");
+    expect(before.result, before.output).toMatchObject({ equal: true, documents: 51, compared: 51, rows: 51 });
+
+    const [gone, old, other] = ids.map((id) => id.toHexString());
+    const stranger = new ObjectId().toHexString();
+    await damage("damaged", (database) => {
+      database.prepare("DELETE FROM data WHERE id = ?").run(gone);
+      database.prepare("UPDATE data SET v = 'first' WHERE id = ?").run(old);
+      database.prepare("UPDATE data SET v = 'of nobody', seq = 77 WHERE id = ?").run(other);
+      database.prepare("INSERT INTO data VALUES (?, 1, 'extra')").run(stranger);
+    });
+    // As `diff`: exit code 1. Looked at twice, they are found twice.
+    for (let round = 0; round < 2; round++) {
+      const found = await verify("damaged", "--json");
+      expect(found.exitCode, found.output).toBe(1);
+      expect(found.result).toMatchObject({
+        equal: false,
+        differences: 4,
+        reasons: { missing: 1, extra: 1, older: expect.any(Number), differs: expect.any(Number) },
+        repaired: 0,
+      });
+      const byId = new Map(found.differences.map((line) => [line["doc_id"], line]));
+      expect(byId.get(gone)).toMatchObject({ reason: "missing", columns: [], repaired: null, id_type: "ObjectId" });
+      expect(byId.get(stranger)).toMatchObject({ reason: "extra", columns: [], repaired: null });
+      expect(byId.get(other)).toMatchObject({ reason: "differs", columns: ["seq", "v"], position: null });
+      expect(byId.get(old)).toMatchObject({ columns: ["v"] });
+    }
+    const bounded = await verify("damaged", "--json", "--limit", "1");
+    expect(bounded.differences.length).toBe(1);
+    expect(bounded.result).toMatchObject({ differences: 4 });
+    const text = await verify("damaged");
+    expect(text.output).toContain(`missing "${gone}" (ObjectId)`);
+    expect(text.output).toContain("4 differences");
+
+    const repaired = await verify("damaged", "--json", "--repair");
+    expect(repaired.exitCode).toBe(1);
+    expect(repaired.result, repaired.output).toMatchObject({ differences: 4, repaired: 4, copy_requested: false });
+    const after = await verify("damaged", "--json");
+    expect(after.exitCode, after.output).toBe(0);
+    expect(after.result).toMatchObject({ equal: true, compared: 51, rows: 51 });
+    await system.expectEqual(entity);
+  });
+
+  test("a row is older where the log had its state before", async () => {
+    const entity = simpleEntity("aged");
+    const collection = system.collection("aged");
+    await system.create(entity);
+    await collection.insertOne({ _id: "one" as never, seq: new Int32(1), v: "first" });
+    await system.waitForRow("aged", "one", 30_000);
+    await collection.updateOne({ _id: "one" as never }, { $set: { v: "second" } });
+    await system.fence(entity);
+    await damage("aged", (database) => database.prepare("UPDATE data SET v = 'first' WHERE id = 'one'").run());
+    const found = await verify("aged", "--json", "--repair");
+    expect(found.result, found.output).toMatchObject({ differences: 1, reasons: { older: 1 }, repaired: 1 });
+    expect(found.differences[0]).toMatchObject({ doc_id: "one", reason: "older", position: expect.any(Number) });
+    await system.expectEqual(entity);
+  });
+
+  test.each(["string", "number"] as const)("ids of every BSON type, id column of type %s", async (idType) => {
+    const name = `zoo_${idType}`;
+    const entity = simpleEntity(name, idType);
+    const documents = BSON_ZOO.filter((value) => value.name !== "double -2^63").map((value) =>
+      documentOf([
+        ["_id", value],
+        ["v", zooValue(value.name)],
+      ]),
+    );
+    await rawInsert(system.mongo.uri, system.mongo.databaseName, name, documents);
+    await system.create(entity);
+    const clean = await verify(name, "--json");
+    expect(clean.differences, clean.output).toEqual([]);
+    expect(clean.result).toMatchObject({ equal: true });
+    const rows = Number(clean.result?.["rows"]);
+    expect(rows).toBeGreaterThan(5);
+
+    // Each row wrong: each is named and repaired. None: each is missing.
+    await damage(name, (database) => database.exec("UPDATE data SET v = 'wrong'"));
+    const wrong = await verify(name, "--json", "--limit", "1000", "--repair");
+    expect(wrong.result, wrong.output).toMatchObject({ differences: rows, reasons: { differs: rows }, repaired: rows });
+    await damage(name, (database) => database.exec("DELETE FROM data; DELETE FROM id_types"));
+    const missing = await verify(name, "--json", "--limit", "1000", "--repair");
+    expect(missing.result, missing.output).toMatchObject({ reasons: { missing: expect.any(Number) } });
+    const after = await verify(name, "--json");
+    expect(after.differences, after.output).toEqual([]);
+  });
+
+  test("a rejected document is no difference", async () => {
+    const entity = simpleEntity("refused", "number");
+    const collection = system.collection("refused");
+    await collection.insertMany([
+      { _id: 1 as never, seq: "no number", v: 1 },
+      { _id: "no key" as never, seq: 1 },
+      { _id: 2 as never, seq: 2, v: { a: Number.NaN } },
+    ]);
+    await system.create(entity);
+    const run = await verify("refused", "--json");
+    expect(run.result, run.output).toMatchObject({ equal: true, documents: 3, rejected: 1, rows: 2 });
+  });
+
+  test("what can't be verified says why, with exit code 2; a verification ends with its client", async () => {
+    const unknown = await verify("nothing");
+    expect(unknown.exitCode).toBe(2);
+    expect(unknown.output).toContain("entity_not_found");
+    await system.create(simpleEntity("left"));
+    const end = new AbortController();
+    const answer = await fetch(`${system.emcache.address}/api/entities/left/verify`, {
+      method: "POST",
+      signal: end.signal,
+    });
+    expect(answer.headers.get("content-type")).toBe("application/x-ndjson");
+    end.abort();
+    await eventually(
+      async () => (await verify("left")).exitCode === 0,
+      30_000,
+      () => "another one runs after it",
+    );
+  });
+
+  test("without a name, all entities", async () => {
+    const all = await verify("--json");
+    expect(all.exitCode, all.output).toBe(0);
+    expect(all.lines.filter(({ event }) => event === "result").length).toBeGreaterThan(4);
+  });
+});
