@@ -41,6 +41,13 @@ const PLACES = [
   "/api/oplogs/batch",
   "/api/oplogs",
   "/api/oplogs/status",
+  "/api/oplogs/stream",
+  "/api/follow",
+  "/api/follow?versions=1",
+  "/api/logs/log-1/entities/1/pages",
+  "/api/logs/",
+  "/api/consumers",
+  "/api/consumers/",
   "/api/snapshots",
   "/api/snapshots/",
   "/api/entity",
@@ -80,6 +87,12 @@ const NASTY = [
   "?from=0&limit=1&entities[__proto__]=users",
   "?from=0&limit=1&entities=%00",
   "?info=%00",
+  "?after=0&versions=1",
+  "?after=0&versions=1&versions=99&wait_ms=1",
+  "&after=0&versions=__proto__",
+  "?after=0&versions[]=1",
+  "?after=0&limit=1&tag=%00",
+  "?from=0&limit=1&entities=users&wait_ms=-1",
   "?from=9007199254740992&limit=1&entities=users",
   "?from=0&limit=%2b1&entities=users",
 ];
@@ -129,6 +142,8 @@ const headers = fc.constantFrom<Record<string, string>>(
   { range: "bytes=0-0,5-6", "if-range": "x" },
   { range: "bytes=99999999999999999999-" },
   { "accept-version": "9.9.9", accept: "\u00ff" },
+  { "emcache-consumer": "a b", "last-event-id": "1e9.x" },
+  { "emcache-consumer": "__proto__", "last-event-id": "9007199254740993." },
 );
 
 test("no request whatever is answered by 5xx, or not at all", async () => {

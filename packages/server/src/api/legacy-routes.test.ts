@@ -1,5 +1,6 @@
 import { EmcacheError } from "@emcache/protocol";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { eventually } from "../../../../test/support/eventually.ts";
 import { TestApi, USERS } from "./testing/test-api.ts";
 
 /** The table of /work/shared/go-client-contract.md, row by row: what EMCache's existing Go client sees. */
@@ -148,6 +149,30 @@ describe("/api/oplogs", () => {
     for (let index = 0; index < 20; index++) api.oplog.append(2, "upsert", "x", "[]");
     api.oplog.append(1, "upsert", "late", "[]");
     expect(await get("/api/oplogs?from=0&limit=10&entities=users")).toMatchObject({ body: [{ id: 21 }] });
+  });
+
+  test("wait_ms waits for the first entry; a consumer may name itself", async () => {
+    api.oplog.append(1, "upsert", "a", "[1]");
+    const query = "from=1&limit=10&entities=users&wait_ms=60000";
+    const waiting = Array.from({ length: 20 }, () =>
+      api.request(`/api/oplogs?${query}`, { headers: { "emcache-consumer": "go" } }),
+    );
+    await eventually(() => api.hub.waiterCount === 20, 30_000, "all wait");
+    const before = api.oplog.pageCount;
+    api.oplog.append(1, "upsert", "b", "[2]");
+    api.hub.wake(2);
+    for (const response of await Promise.all(waiting)) {
+      expect(response.headers.get("emcache-position")).toBe("2");
+      expect(await answerOf(response)).toMatchObject({ status: 200, body: [{ id: 2, data: [2] }] });
+    }
+    expect(api.oplog.pageCount - before).toBe(1);
+    expect([...api.consumers.claims.values()]).toMatchObject([{ name: "go", position: 1, versions: [1] }]);
+    expect(await get("/api/oplogs?from=2&limit=10&entities=users&wait_ms=10")).toEqual({ status: 200, body: [] });
+    expect((await get("/api/oplogs?from=0&limit=10&entities=users&wait_ms=60001")).status).toBe(400);
+    const last = get("/api/oplogs?from=2&limit=10&entities=users&wait_ms=60000");
+    await eventually(() => api.hub.waiterCount === 1, 30_000, "it waits");
+    await api.server.stop(AbortSignal.timeout(30_000));
+    expect(await last).toEqual({ status: 200, body: [] });
   });
 
   test("entities may be written in three ways, as many as wanted; unknown names give nothing", async () => {

@@ -213,6 +213,11 @@ export class PageHub implements Service {
     this.#queued = null;
     this.#isLooking = true;
     this.#running = this.#lookNow().finally(() => (this.#isLooking = false));
+    // A wake-up may have come between the last page and its end. After a failure the next wake-up or poll looks again.
+    void this.#running.then(
+      () => this.wake(this.#head),
+      () => undefined,
+    );
     return this.#running;
   }
 

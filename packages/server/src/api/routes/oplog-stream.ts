@@ -59,7 +59,8 @@ export function addOplogStreamRoute(app: ApiInstance, dependencies: Dependencies
     summary: "What happens to some entities, as server-sent events; goes on after Last-Event-ID",
     querystring: StreamQuery,
   };
-  app.get("/api/oplogs/stream", { schema }, async (request, reply) => {
+  // A HEAD of it would last as long as the stream.
+  app.get("/api/oplogs/stream", { schema, exposeHeadRoute: false }, async (request, reply) => {
     const { entities, after, heartbeat_ms: heartbeatMs = HEARTBEAT_MS } = request.query;
     const names = typeof entities === "string" ? [entities] : entities;
     const versions = versionsOf(names, registry);
