@@ -15,6 +15,9 @@ export interface AppendIdentity {
   readonly tag: string;
 }
 
+/** Rejects of a version that one append tells one by one: a few appends fill what is kept of them. */
+const APPEND_REJECTS_MAX = 200;
+
 const ROW_COLUMNS = "batch_id, number, version, id_type, operation, origin, transaction_end, doc_id, transaction, data";
 
 /** Text of the COPY that takes the chunks of `copyChunks`. */
@@ -99,23 +102,34 @@ function sealArgument(identity: AppendIdentity, batch: CaptureBatch): Record<str
           })),
         }
       : {}),
-    ...(rejects.length > 0 ? { rejects: rejectList(rejects) } : {}),
+    ...(rejects.length > 0 ? { rejects: rejectList(rejects, APPEND_REJECTS_MAX) } : {}),
   };
 }
 
-/** Rejects as `emcache.add_rejects` reads them. */
-export function rejectList(rejects: readonly Reject[]): Record<string, unknown>[] {
-  return rejects.map((reject) => ({
-    version: reject.version,
-    key: createHash("sha256")
-      // Documents whose key can't be mapped have no id to tell them apart; what was seen of each does.
-      .update(JSON.stringify([reject.docId, reject.column, reject.docId === "" ? reject.sample : null]))
-      .digest("base64"),
-    doc_id: toStoredText(reject.docId),
-    column_name: reject.column === null ? null : toStoredText(reject.column),
-    reason: toStoredText(reject.reason),
-    sample: toStoredText(reject.sample),
-  }));
+/** Rejects as `emcache.add_rejects` reads them: of each version the first `oneByOneMax`, and how many more there are. */
+export function rejectList(rejects: readonly Reject[], oneByOneMax: number): Record<string, unknown>[] {
+  const list: Record<string, unknown>[] = [];
+  for (const [version, group] of Map.groupBy(rejects, (reject) => reject.version)) {
+    // One a document and column, the last of each.
+    const distinct = new Map(group.map((reject) => [rejectKey(reject), reject]));
+    for (const [key, reject] of [...distinct].slice(0, oneByOneMax)) {
+      list.push({
+        version,
+        key: createHash("sha256").update(key).digest("base64"),
+        doc_id: toStoredText(reject.docId),
+        column_name: reject.column === null ? null : toStoredText(reject.column),
+        reason: toStoredText(reject.reason),
+        sample: toStoredText(reject.sample),
+      });
+    }
+    if (distinct.size > oneByOneMax) list.push({ version, more: distinct.size - oneByOneMax });
+  }
+  return list;
+}
+
+/** Documents whose key can't be mapped have no id to tell them apart; what was seen of each does. */
+function rejectKey({ docId, column, sample }: Reject): string {
+  return JSON.stringify([docId, column, docId === "" ? sample : null]);
 }
 
 function bracketList(brackets: ReadonlyMap<number, number>): { version: number; number: number }[] {

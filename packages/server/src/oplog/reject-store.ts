@@ -6,6 +6,9 @@ import { withClient } from "./with-client.ts";
 
 const STATEMENT_TIMEOUT_MS = 20_000;
 
+/** As many of a version are kept (migration 8). */
+const KEPT_MAX = 1_000;
+
 /** A reject as it is kept: the last occurrence, and how often it was seen. */
 export interface StoredReject extends Reject {
   readonly seenCount: number;
@@ -76,7 +79,7 @@ export class RejectStore {
   /** Adds those of others than the capturing side, whose appends bring their own. */
   async add(rejects: readonly Reject[], signal: AbortSignal = never()): Promise<void> {
     if (rejects.length === 0) return;
-    await this.#query("SELECT emcache.add_rejects($1)", [JSON.stringify(rejectList(rejects))], signal);
+    await this.#query("SELECT emcache.add_rejects($1)", [JSON.stringify(rejectList(rejects, KEPT_MAX))], signal);
   }
 
   async #query<Row extends pg.QueryResultRow>(text: string, values: unknown[], signal: AbortSignal): Promise<Row[]> {

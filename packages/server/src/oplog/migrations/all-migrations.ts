@@ -5,6 +5,7 @@ import { sealTellsTime } from "./0004-seal-tells-time.ts";
 import { copyStates } from "./0005-copy-states.ts";
 import { streamRequests } from "./0006-stream-requests.ts";
 import { wideIdTypes } from "./0007-wide-id-types.ts";
+import { countedRejects } from "./0008-counted-rejects.ts";
 import type { Migration } from "./migration.ts";
 
 /** Every step of the schema, in order. */
@@ -16,4 +17,5 @@ export const allMigrations: readonly Migration[] = [
   copyStates,
   streamRequests,
   wideIdTypes,
+  countedRejects,
 ];
