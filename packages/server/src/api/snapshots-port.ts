@@ -59,6 +59,12 @@ export interface SnapshotsPort {
     coding: ContentCoding,
     signal: AbortSignal,
   ): Promise<FoundSnapshot | null>;
+  /** What that snapshot is, wherever it lies; no byte of it is fetched. @throws EmcacheError `postgres_unavailable` */
+  manifest(
+    entityName: string,
+    wanted: { readonly version: number | null; readonly id: string | null },
+    signal: AbortSignal,
+  ): Promise<SnapshotManifest | null>;
   /** @throws EmcacheError `point_unreachable`, `restore_refused`, `snapshot_not_ready` */
   restore(entityName: string, point: PointInTime, signal: AbortSignal): Promise<FoundSnapshot>;
   /** @throws EmcacheError `snapshot_not_found` */

@@ -62,8 +62,7 @@ export class SnapshotFinder {
    */
   async find(query: SnapshotQuery, coding: FormCoding, signal: AbortSignal): Promise<FoundSnapshot | null> {
     const { shelf, register, objects } = this.#parts;
-    const isWanted = ({ entity, version, id }: SnapshotManifest): boolean =>
-      entity === query.entity && (query.id === null ? version === query.version : id === query.id);
+    const isWanted = matching(query);
     const file = await shelf.find(isWanted);
     const storedKey = file === null ? undefined : this.#storedKeys.get(file.manifest.id);
     if (file !== null) {
@@ -80,6 +79,15 @@ export class SnapshotFinder {
         : { kind: "file", file: await this.fetch(best, signal) };
     }
     return this.#atHolder(best);
+  }
+
+  /** What a snapshot is, wherever it lies; null where there is none. */
+  async manifest(query: SnapshotQuery, signal: AbortSignal): Promise<SnapshotManifest | null> {
+    const isWanted = matching(query);
+    const file = await this.#parts.shelf.find(isWanted);
+    if (file !== null) return file.manifest;
+    const records = await this.#parts.register.elsewhere(query.entity, signal);
+    return records.find(({ manifest }) => isWanted(manifest))?.manifest ?? null;
   }
 
   /** The process to ask for a point in time of a version of which nothing lies here; null where there is none. */
@@ -122,4 +130,9 @@ export class SnapshotFinder {
     const path = `/api/snapshots/${encodeURIComponent(manifest.entity)}?id=${encodeURIComponent(manifest.id)}`;
     return { kind: "elsewhere", manifest, url: url + path, isObject: false };
   }
+}
+
+function matching(query: SnapshotQuery): (manifest: SnapshotManifest) => boolean {
+  return ({ entity, version, id }) =>
+    entity === query.entity && (query.id === null ? version === query.version : id === query.id);
 }

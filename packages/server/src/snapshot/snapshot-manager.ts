@@ -7,11 +7,17 @@ import { LegacySnapshots } from "./legacy-snapshots.ts";
 import type { PointInTime } from "./point-in-time.ts";
 import type { SnapshotDependencies } from "./snapshot-dependencies.ts";
 import type { FormCoding } from "./snapshot-directory.ts";
-import type { FoundSnapshot } from "./snapshot-finder.ts";
+import type { FoundSnapshot, SnapshotQuery } from "./snapshot-finder.ts";
 import { type SnapshotParts, snapshotParts } from "./snapshot-parts.ts";
 import type { ShelvedFile } from "./snapshot-shelf.ts";
 import { SnapshotPruner } from "./snapshot-pruner.ts";
 import { SnapshotTasks } from "./snapshot-tasks.ts";
+
+/** Null where that doesn't matter: the newest, of the live version. */
+interface WantedSnapshot {
+  readonly version: number | null;
+  readonly id: string | null;
+}
 
 /**
  * Makes, keeps and serves snapshots: on demand, by a schedule, and by itself when an entity has none or `minLag`
@@ -100,14 +106,22 @@ export class SnapshotManager implements Service {
    */
   async find(
     entityName: string,
-    wanted: { readonly version: number | null; readonly id: string | null },
+    wanted: WantedSnapshot,
     coding: FormCoding,
     signal: AbortSignal,
   ): Promise<FoundSnapshot | null> {
-    const version = wanted.version ?? this.#dependencies.registry.get(entityName)?.live?.entity.id ?? null;
-    if (version === null && wanted.id === null) return null;
+    const query = this.#queryFor(entityName, wanted);
+    if (query === null) return null;
     await this.#pruner.dropStrange();
-    return this.#parts.finder.find({ entity: entityName, version: version ?? -1, id: wanted.id }, coding, signal);
+    return this.#parts.finder.find(query, coding, signal);
+  }
+
+  /** What that snapshot is, wherever it lies. @throws EmcacheError `postgres_unavailable` */
+  async manifest(entityName: string, wanted: WantedSnapshot, signal: AbortSignal): Promise<SnapshotManifest | null> {
+    const query = this.#queryFor(entityName, wanted);
+    if (query === null) return null;
+    await this.#pruner.dropStrange();
+    return this.#parts.finder.manifest(query, signal);
   }
 
   /**
@@ -179,6 +193,11 @@ export class SnapshotManager implements Service {
       { objects, register, registry, oplog, cachePathOf, logger },
       AbortSignal.any([signal, this.#tasks.signal]),
     );
+  }
+
+  #queryFor(entity: string, { version, id }: WantedSnapshot): SnapshotQuery | null {
+    const wanted = version ?? this.#dependencies.registry.get(entity)?.live?.entity.id ?? null;
+    return wanted === null && id === null ? null : { entity, version: wanted ?? -1, id };
   }
 
   #liveEntity(entityName: string): Entity {

@@ -1,7 +1,7 @@
 import { EmcacheError, type SnapshotManifest } from "@emcache/protocol";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { Type } from "typebox";
-import type { ApiDependencies } from "../api-dependencies.ts";
+import type { ApiDependencies, RegisteredEntity } from "../api-dependencies.ts";
 import type { ApiInstance } from "../api-instance.ts";
 import { clientGoneSignal } from "../client-gone.ts";
 import { chooseContentCoding } from "../content-coding.ts";
@@ -86,6 +86,13 @@ export function addSnapshotRoutes(app: ApiInstance, dependencies: Dependencies):
       return snapshots.restore(name, point, signal);
     };
     const isInfo = info !== undefined && info !== "false" && info !== "0";
+    if (isInfo && point === null) {
+      const wanted = { version, id };
+      const manifest = await snapshots.manifest(name, wanted, signal);
+      if (manifest === null) throw noSnapshot(requireNamedVersion(registry, name), wanted);
+      setManifestHeaders(reply, manifest);
+      return manifest;
+    }
     await answer(request, reply, { find, isInfo, coding, dependencies });
     return reply;
   });
@@ -196,14 +203,18 @@ async function findOrThrow(
 ): Promise<FoundSnapshot> {
   const version = requireNamedVersion(registry, name);
   const found = await snapshots.find(name, wanted, coding, signal);
-  if (found !== null) return found;
-  const quoted = JSON.stringify(name);
-  if (wanted.id !== null) {
-    throw new EmcacheError("snapshot_not_found", `The entity ${quoted} has no snapshot ${JSON.stringify(wanted.id)}`);
+  if (found === null) throw noSnapshot(version, wanted);
+  return found;
+}
+
+function noSnapshot(version: RegisteredEntity, { id }: { readonly id: string | null }): EmcacheError {
+  const quoted = JSON.stringify(version.entity.name);
+  if (id !== null) {
+    return new EmcacheError("snapshot_not_found", `The entity ${quoted} has no snapshot ${JSON.stringify(id)}`);
   }
-  if (version.state === "live")
-    throw new EmcacheError("snapshot_not_found", `The entity ${quoted} has no snapshot yet`);
-  throw new EmcacheError("snapshot_not_ready", `The first copy of the entity ${quoted} is still running`);
+  return version.state === "live"
+    ? new EmcacheError("snapshot_not_found", `The entity ${quoted} has no snapshot yet`)
+    : new EmcacheError("snapshot_not_ready", `The first copy of the entity ${quoted} is still running`);
 }
 
 /** Null where no point in time is asked for. @throws `bad_request` where more than one thing is asked for */

@@ -179,6 +179,9 @@ export class TestApi {
     this.hub = overrides.hub ?? new PageHub({ log, bytesMax: 4_000_000, waitersMax: 1000, intervalMs: 1000, logger });
     this.server = new ApiServer({
       hub: this.hub,
+      consumers: this.consumers,
+      claimTtlS: 3600,
+      cachesPublicly: false,
       host: "127.0.0.1",
       port: 0,
       logger,
@@ -211,6 +214,7 @@ export class TestApi {
         newest: async () => this.snapshot,
         list: async () => (this.snapshot === null ? [] : [this.snapshot.manifest]),
         find: (name, wanted, coding) => this.find(name, wanted, coding, NEVER),
+        manifest: async () => this.snapshot?.manifest ?? null,
         restore: (name, point) => this.restore(name, point, NEVER),
         remove: async (_name, id) => void this.removed.push(id),
         damaged: async (_file, path) => void this.damaged.push(path),
