@@ -4,6 +4,7 @@ import type { Logger } from "../runtime/logger.ts";
 import type { Service } from "../runtime/service.ts";
 import { sleep } from "../runtime/sleep.ts";
 import { untilAborted } from "../runtime/until-aborted.ts";
+import { BatchesAhead } from "./batches-ahead.ts";
 import { type CommittedBatch, pageOfBatch } from "./committed-batch.ts";
 import { historyMismatch, type LogRead, type ReaderHistory, requireHistory } from "./log-read.ts";
 import { LogTail } from "./log-tail.ts";
@@ -15,8 +16,6 @@ import { SharedReads } from "./shared-reads.ts";
 /** Rows and bytes of one read that follows the head; the sizes that measured best for the caches. */
 const PAGE_ROWS = 5000;
 const PAGE_BYTES = 4 * 1024 * 1024;
-/** Batches of this process that are ahead of the tail, because another source's commit is still to be heard of. */
-const AHEAD_MAX = 64;
 /** Without a reader for so long the tail is let go of. */
 const IDLE_MS = 60_000;
 
@@ -52,7 +51,7 @@ export class PageHub implements Service {
   readonly #end = new AbortController();
   #reads: SharedReads;
   readonly #waiters: LogWaiters;
-  readonly #ahead = new Map<number, CommittedBatch>();
+  readonly #ahead = new BatchesAhead();
   #tail: LogTail | null = null;
   /** How far the log goes as far as this process has heard. */
   #head = 0;
@@ -110,8 +109,7 @@ export class PageHub implements Service {
   /** A batch that this process has committed. Before its `wake`. */
   hand(batch: CommittedBatch): void {
     if (this.#tail === null || batch.createdAt === null) return;
-    if (this.#ahead.size >= AHEAD_MAX) this.#ahead.clear();
-    this.#ahead.set(batch.firstPosition, batch);
+    this.#ahead.add(batch);
     this.#takeAhead(this.#tail);
   }
 
@@ -180,9 +178,8 @@ export class PageHub implements Service {
   /** Takes batches of this process that follow the tail's end. */
   #takeAhead(tail: LogTail): void {
     for (;;) {
-      const batch = this.#ahead.get(tail.end + 1);
-      if (batch === undefined) break;
-      this.#ahead.delete(batch.firstPosition);
+      const batch = this.#ahead.take(tail.end);
+      if (batch === null) return;
       if (batch.logId !== tail.logId || batch.previousTag !== tail.endTag) {
         this.#letGo();
         return;
@@ -190,7 +187,6 @@ export class PageHub implements Service {
       this.#batchesTaken++;
       this.#grow(tail, pageOfBatch(batch));
     }
-    for (const position of this.#ahead.keys()) if (position <= tail.end) this.#ahead.delete(position);
   }
 
   #grow(tail: LogTail, page: OplogPage): void {
