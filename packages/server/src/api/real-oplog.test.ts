@@ -1,9 +1,12 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type TestPostgres, startTestPostgres } from "../../../../test/support/test-postgres.ts";
 import { EntityRegistry } from "../entity/entity-registry.ts";
+import { ClaimStore } from "../oplog/claim-store.ts";
+import { ConsumerClaims } from "../oplog/consumer-claims.ts";
 import { OplogReader } from "../oplog/oplog-reader.ts";
 import { PostgresEntityStore } from "../oplog/postgres-entity-store.ts";
 import { RejectStore } from "../oplog/reject-store.ts";
+import { Retention } from "../oplog/retention.ts";
 import {
   type LogFixture,
   batchOf,
@@ -98,5 +101,55 @@ test("the routes over a real log; what goes on when its PostgreSQL is gone", asy
     await api.close();
     await registry.stop(AbortSignal.abort());
     await proxy.stop();
+  }
+});
+
+test("a consumer that names itself keeps the log for itself until it is forgotten; one that is late is told where to start", async () => {
+  const own = await startLogFixture(server);
+  const { pool } = own.postgres;
+  const registry = new EntityRegistry({
+    store: new PostgresEntityStore({ pool, onChange: () => undefined }),
+    refreshIntervalMs: 60_000,
+    logger: testLogger,
+    health: new HealthRegistry().component("registry"),
+  });
+  await registry.refresh();
+  const consumers = new ConsumerClaims({ store: new ClaimStore(pool), logger: testLogger });
+  const api = await new TestApi({ registry, oplog: own.reader, consumers }).start();
+  const options = { pool, ageS: 86_400, rowsMax: 20, rowsHardMax: 10_000, claimTtlS: 3_600, logger: testLogger };
+  const retention = new Retention({ ...options, health: new HealthRegistry().component("retention") });
+  const log = await own.log("main");
+  const fill = async (): Promise<void> => {
+    for (let batch = 0; batch < 12; batch++) {
+      await log.append(batchOf(Array.from({ length: 5 }, (_, row) => upsert(`${batch} ${row}`, 1))), testSignal());
+      await retention.runOnce(testSignal());
+    }
+  };
+  try {
+    await api.send("POST", "/api/entities", USERS);
+    await fill();
+    const { floor } = await own.reader.head();
+    expect(floor).toBeGreaterThan(20);
+    const headers = { "emcache-consumer": "billing" };
+    const follow = `/api/follow?versions=1&after=${floor + 3}&wait_ms=1000`;
+    const { tag } = (await (await api.request(follow, { headers })).json()) as Answer;
+    expect(tag).toMatch(/^[0-9a-f]{16}$/);
+    // The claim is stored before the next look of retention.
+    expect(await (await api.request("/api/consumers")).json()).toMatchObject([
+      { name: "billing", position: floor + 3 },
+    ]);
+    await fill();
+    expect((await own.reader.head()).floor).toBeLessThanOrEqual(floor + 4);
+    expect((await api.request(follow, { headers })).status).toBe(200);
+    await api.request("/api/consumers/billing", { method: "DELETE" });
+    await retention.runOnce(testSignal());
+    const late = await api.request(follow);
+    expect(late.status).toBe(410);
+    expect(await late.json()).toMatchObject({ code: "position_too_old", snapshots: [] });
+  } finally {
+    await api.close();
+    await consumers.stop(testSignal());
+    await registry.stop(AbortSignal.abort());
+    await own.stop();
   }
 });
