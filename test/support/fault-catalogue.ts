@@ -24,7 +24,12 @@ export const FAULTS: readonly Fault[] = [
   fault(8, "a small oplog outrun while EMCache was stopped", 2, "times"),
   fault(9, "a corrupt, cut or foreign resume token", 8, "tokens"),
   fault(10, "an idle entity beside 1 million writes elsewhere", 1_000_000, "writes"),
-  fault(11, "a 16 MB update with images, SIGKILL between its fragments; servers that split no events", 20, "kills"),
+  fault(
+    11,
+    "a 16 MB update with images, SIGKILL between its fragments; servers that split no events",
+    20,
+    "large updates",
+  ),
   fault(12, "every BSON type as `_id`", 8, "passes over all types"),
   fault(13, "every BSON value, in every column type", 4, "passes over all values"),
   fault(14, "drop, dropDatabase, rename, rename with dropTarget, re-create", 14, "changes"),
