@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 import { Int32 } from "mongodb";
 import type { Entity } from "../packages/protocol/src/index.ts";
 import { EmcacheProcess } from "../test/support/emcache-process.ts";
@@ -37,6 +38,8 @@ interface Status {
   readonly pages_read: number;
   readonly batches_taken: number;
 }
+
+const CONSUMER_PROGRAM = fileURLToPath(new URL("./consumer-process.ts", import.meta.url));
 
 const ENTITY = workloadEntity("followed", "followed");
 
@@ -128,8 +131,7 @@ function startConsumers(orders: ConsumerOrders, arrivals: Map<number, number[]>)
   const processes = Math.min(PROCESSES, orders.consumers);
   return Array.from({ length: processes }, (_, index) => {
     const consumers = Math.floor((orders.consumers + index) / processes);
-    const program = join(import.meta.dirname, "consumer-process.ts");
-    const child = spawn(process.execPath, [program, JSON.stringify({ ...orders, consumers })], {
+    const child = spawn(process.execPath, [CONSUMER_PROGRAM, JSON.stringify({ ...orders, consumers })], {
       stdio: ["ignore", "pipe", "inherit"],
     });
     createInterface({ input: child.stdout }).on("line", (line) => {
