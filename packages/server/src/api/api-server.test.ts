@@ -488,7 +488,11 @@ describe("/api/snapshots", () => {
     const good = await api.request("/api/snapshots/users", { headers: { range: "bytes=0-99999" } });
     expect(Buffer.from(await good.arrayBuffer()).equals(bytes.subarray(0, 100_000))).toBe(true);
     const whole = await api.request("/api/snapshots/users");
-    await expect(whole.arrayBuffer()).rejects.toThrow("terminated");
+    const outcome = await whole.arrayBuffer().then(
+      () => "whole",
+      () => "cut off",
+    );
+    expect(outcome).toBe("cut off");
     expect(api.damaged).toEqual([path]);
     // Where it is what was asked for, the answer is an error with nothing of the file in its head.
     const range = await api.request("/api/snapshots/users", { headers: { range: "bytes=4800000-4999999" } });
