@@ -120,3 +120,13 @@ describe("is told while it lasts, with the attempt and the next try", () => {
     expect(copyCount(1)).toBe(1);
   });
 });
+
+test("the codes after which nothing can be gone on from are these", () => {
+  // MongoDB's error_codes.yml: InvalidResumeToken, ChangeStreamFatalError, ChangeStreamHistoryLost.
+  expect(
+    codesOf("history_lost")
+      .map(([code]) => code)
+      .sort(),
+  ).toEqual([260, 280, 286]);
+  expect(codesOf("event_too_large").map(([code]) => code)).toEqual([10334]);
+});
