@@ -15,6 +15,9 @@ export interface AppliedPage {
   readonly hasMore: boolean;
 }
 
+/** How long a replaced file stays, for readers that have just looked up its name, in ms. */
+const REPLACED_KEPT_MS = 60_000;
+
 /** One entity: its file, and how it stands. Its one writer. */
 export class FollowedEntity {
   readonly name: string;
@@ -33,6 +36,7 @@ export class FollowedEntity {
   #pausedUntilMs = 0;
   /** Whether what a new file changed is still being told: nothing newer may be told before. */
   #isTelling = false;
+  #replaced: { readonly path: string; readonly atMs: number }[] = [];
 
   constructor(name: string, folder: CacheFolder, report: FollowReport) {
     this.name = name;
@@ -160,7 +164,7 @@ export class FollowedEntity {
       this.#isTelling = false;
       changes?.close();
       old?.close();
-      if (old !== null) this.#folder.remove(old.path);
+      if (old !== null) this.#replaced.push({ path: old.path, atMs: performance.now() });
       this.#watchFile();
     }
   }
@@ -175,9 +179,12 @@ export class FollowedEntity {
     this.#watchFile();
   }
 
-  /** Looks after a part of the file. */
+  /** Looks after a part of the file, and removes files that were replaced. */
   maintain(checkBytes: number): void {
     try {
+      const isOld = ({ atMs }: { readonly atMs: number }): boolean => performance.now() - atMs >= REPLACED_KEPT_MS;
+      for (const { path } of this.#replaced.filter(isOld)) this.#folder.remove(path);
+      this.#replaced = this.#replaced.filter((one) => !isOld(one));
       if (this.isFollowing) this.#file?.check(checkBytes);
     } catch (error) {
       this.#failedFile(error);

@@ -15,7 +15,7 @@ interface Waiter {
   readonly reject: (error: unknown) => void;
 }
 
-/** Those who wait for the caches to get somewhere. */
+/** Those who wait for the caches to get somewhere. What `isOver` throws ends the wait. */
 export class PositionWaiters {
   readonly #waiters = new Set<Waiter>();
 
@@ -46,7 +46,13 @@ export class PositionWaiters {
 
   /** To be called whenever a cache got further. */
   moved(): void {
-    for (const waiter of this.#waiters) if (waiter.isOver()) waiter.resolve();
+    for (const waiter of this.#waiters) {
+      try {
+        if (waiter.isOver()) waiter.resolve();
+      } catch (error) {
+        waiter.reject(error);
+      }
+    }
   }
 
   fail(error: unknown): void {

@@ -1,7 +1,6 @@
 import { openReader, quoteIdentifier } from "@emcache/cache-file";
 import { EmcacheError } from "@emcache/protocol";
-import Database from "better-sqlite3";
-import { pathToFileURL } from "node:url";
+import type Database from "better-sqlite3";
 import type { CacheFolder } from "./cache-folder.ts";
 import type { Row } from "./follow-report.ts";
 import { showRow } from "./row-changes.ts";
@@ -14,8 +13,6 @@ const OLD_KEPT_MS = 60_000;
 
 /** SQLite's limit of files that one connection reads (SQLITE_MAX_ATTACHED). */
 const ATTACHED_MAX = 10;
-
-const LOCK_WAIT_MS = 2000;
 
 /** The read connections of this thread: one a file, and one over all files that a query names. */
 export class RowReaders {
@@ -59,13 +56,14 @@ export class RowReaders {
   entitiesOf(sql: string, parameters: readonly QueryParameter[]): Set<string> {
     const opcodes = this.#prepare(`EXPLAIN ${sql}`).all(...parameters);
     const joined = this.#join();
-    const files = joined.pragma("database_list") as { seq: number; name: string }[];
-    const names = new Map(files.map(({ seq, name }) => [seq, name]));
+    const files = joined.pragma("database_list") as { seq: bigint; name: string }[];
+    const names = new Map(files.map(({ seq, name }) => [Number(seq), name]));
     const read = new Set<string>();
     for (const { opcode, p1 } of opcodes) {
       // One `Transaction` for each file that the statement looks at; p1 is the file's number.
       const name = opcode === "Transaction" ? names.get(Number(p1)) : undefined;
-      if (name !== undefined && this.#attached.has(name)) read.add(name);
+      if (name === "main") read.add(this.#entities[0] ?? "");
+      else if (name !== undefined) read.add(name);
     }
     return read;
   }
@@ -75,7 +73,11 @@ export class RowReaders {
     const old = this.#single.get(entity);
     this.#single.delete(entity);
     if (old !== undefined) this.#closeLater(old);
-    if (this.#attached.delete(entity)) this.#joined?.exec(`DETACH ${quoteIdentifier(entity)}`);
+    // Made anew by the next query.
+    const joined = this.#joined;
+    this.#joined = null;
+    this.#attached.clear();
+    if (joined !== null) this.#closeLater(joined);
   }
 
   close(): void {
@@ -114,9 +116,14 @@ export class RowReaders {
     return joined.prepare(sql);
   }
 
+  /**
+   * A connection that reads several files. Its own one is the first entity's, because what a connection attaches can
+   * only be read where its own file is opened so.
+   */
   #join(): Database.Database {
+    const [first = ""] = this.#entities;
     if (this.#joined === null) {
-      this.#joined = new Database(":memory:", { timeout: LOCK_WAIT_MS });
+      this.#joined = openReader(this.#folder.linkPath(first));
       this.#joined.defaultSafeIntegers();
     }
     return this.#joined;
@@ -137,8 +144,7 @@ export class RowReaders {
         joined.exec(`DETACH ${quoteIdentifier(other)}`);
         this.#attached.delete(other);
       }
-      const url = `${pathToFileURL(this.#folder.linkPath(entity)).href}?mode=ro`;
-      joined.prepare(`ATTACH ? AS ${quoteIdentifier(entity)}`).run(url);
+      joined.prepare(`ATTACH ? AS ${quoteIdentifier(entity)}`).run(this.#folder.linkPath(entity));
       this.#attached.add(entity);
     }
   }

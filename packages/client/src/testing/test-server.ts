@@ -18,6 +18,8 @@ export class TestServer {
   readonly requests: string[] = [];
   token: string | null = null;
   lagMs: number | null = 0;
+  /** Whether each request for a snapshot gets one of that moment. */
+  makesSnapshots = false;
   /** Rows in an answer at most. */
   limitMax = 10_000;
   #server: Server | null = null;
@@ -82,6 +84,7 @@ export class TestServer {
       response.writeHead(201, { "content-type": "application/json" }).end("{}");
       return;
     }
+    if (this.makesSnapshots) this.log.snapshot(name);
     const snapshot = this.log.snapshots.get(Number(url.searchParams.get("version")));
     if (snapshot === undefined) throw new EmcacheError("snapshot_not_found", `no snapshot of ${name}`);
     const isZstd = /zstd/.test(request.headers["accept-encoding"] ?? "");

@@ -4,8 +4,10 @@ import type { CommandOutput } from "./command-output.ts";
 import { configCommand } from "./config.ts";
 import { demoCommand } from "./demo.ts";
 import { describeError } from "./describe-error.ts";
+import { followCommand } from "./follow.ts";
 import { packageVersion } from "./package-version.ts";
 import { serveCommand } from "./serve.ts";
+import { typesCommand } from "./types.ts";
 import { verifyCommand } from "./verify.ts";
 import { snapshotCommand } from "./snapshot.ts";
 
@@ -25,6 +27,8 @@ export async function runCommandLine(args: readonly string[], output: CommandOut
     .addCommand(serveCommand(context))
     .addCommand(demoCommand(context))
     .addCommand(configCommand(context))
+    .addCommand(followCommand(context))
+    .addCommand(typesCommand(context))
     .addCommand(verifyCommand(context))
     .addCommand(snapshotCommand(context));
   for (const command of [program, ...program.commands, ...program.commands.flatMap((child) => child.commands)]) {
