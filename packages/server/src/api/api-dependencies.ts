@@ -178,7 +178,7 @@ export interface ApiDependencies {
   readonly captures: CapturesPort;
   readonly snapshots: SnapshotsPort;
   /** Compares sources with caches. */
-  readonly verifier: Pick<Verifier, "begin">;
+  readonly verifier: Pick<Verifier, "begin" | "end">;
   readonly health: HealthPort;
   /** Served at `/`; null: there is no web page. */
   readonly site: SitePort | null;

@@ -52,6 +52,7 @@ export class ApiServer implements Service {
   /** Accepts no more, closes idle connections, finishes requests in flight; cuts them off when `signal` aborts. */
   async stop(signal: AbortSignal): Promise<void> {
     this.#dependencies.hub.endWaits();
+    this.#dependencies.verifier.end();
     const cutOff = (): void => this.#application.server.closeAllConnections();
     if (signal.aborted) cutOff();
     signal.addEventListener("abort", cutOff, { once: true });

@@ -200,11 +200,17 @@ export class StreamCapture {
   async #answerRequests(signal: AbortSignal): Promise<void> {
     const { requests, queue, source } = this.#options;
     if (this.#token === null || this.#tokenTime === null || this.#assembler.isOpen) return;
-    for (const request of requests.passed()) {
-      const place = { token: this.#token, clusterTime: this.#tokenTime };
-      const events = await eventsOf(request, source, place, signal);
-      await this.#processor.process(events, null, signal);
-      queue.push({ rows: [], sizeBytes: 0, onLogged: () => requests.logged(request.id) });
+    for (let request = requests.takePassed(); request !== null; request = requests.takePassed()) {
+      const { id } = request;
+      try {
+        const place = { token: this.#token, clusterTime: this.#tokenTime };
+        const events = await eventsOf(request, source, place, signal);
+        await this.#processor.process(events, null, signal);
+      } catch (error) {
+        requests.failed(id);
+        throw error;
+      }
+      queue.push({ rows: [], sizeBytes: 0, onLogged: () => requests.logged(id) });
     }
   }
 

@@ -10,8 +10,8 @@ import type { Horizon, StreamProgress } from "./stream-progress.ts";
 /** How often another process's requests are looked for; those of this process come at once. */
 const POLL_INTERVAL_MS = 1_000;
 
-/** Documents of one request together; its asker asks for few. */
-const LOOKUP_BYTES_MAX = 32 * 1024 * 1024;
+/** Documents of one request together; where they are larger, each is looked up alone. */
+const LOOKUP_BYTES_MAX = 8 * 1024 * 1024;
 
 /**
  * What a verification, in whatever process, wants of the process that captures its source: that everything up to a
@@ -71,14 +71,20 @@ export class StreamRequestDesk {
     }
   }
 
-  /** Requests whose time the stream has passed; each is handed out once. */
-  passed(): StreamRequest[] {
-    const passed = [...this.#waiting.values()].filter(({ horizon }) => this.#progress.hasPassed(horizon));
-    for (const { request } of passed) {
-      this.#waiting.delete(request.id);
-      this.#underWay.add(request.id);
+  /** A request whose time the stream has passed, handed out once; null where there is none. */
+  takePassed(): StreamRequest | null {
+    for (const [id, { request, horizon }] of this.#waiting) {
+      if (!this.#progress.hasPassed(horizon)) continue;
+      this.#waiting.delete(id);
+      this.#underWay.add(id);
+      return request;
     }
-    return passed.map(({ request }) => request);
+    return null;
+  }
+
+  /** The request could not be answered now: it is handed out again once it is listed again. */
+  failed(id: string): void {
+    this.#underWay.delete(id);
   }
 
   /** Everything that the request asked for is durable in the log. */
@@ -141,14 +147,13 @@ export async function eventsOf(
   { token, clusterTime }: StreamPlace,
   signal: AbortSignal,
 ): Promise<DocumentEvent[]> {
+  const options = { after: time, bytesMax: LOOKUP_BYTES_MAX, signal };
+  const together = documentKeys.length === 0 ? null : await lookUpDocuments(source, collection, documentKeys, options);
   const keys = new Map<string, Buffer>();
   for (const documentKey of documentKeys) {
-    const found = await lookUpDocuments(source, collection, [documentKey], {
-      after: time,
-      bytesMax: LOOKUP_BYTES_MAX,
-      signal,
-    });
-    const document = [...(found?.documents.values() ?? [])][0];
+    const isFound = together?.documents.has(idKeyOf(documentKey) ?? "") === true;
+    const alone = isFound ? null : await lookUpDocuments(source, collection, [documentKey], options);
+    const document = [...(alone?.documents.values() ?? [])][0];
     const key = document === undefined ? documentKey : keyOf(document);
     const idKey = idKeyOf(key);
     if (idKey !== null) keys.set(idKey, key);

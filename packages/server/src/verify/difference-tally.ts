@@ -1,4 +1,4 @@
-import { bsonTypeName } from "../entity/bson-type.ts";
+import { BSON_TYPE, bsonTypeName } from "../entity/bson-type.ts";
 import type { ExpectedRows } from "./expected-rows.ts";
 import { cellText, rowFingerprint } from "./row-fingerprint.ts";
 import type { Confirmed } from "./suspect-check.ts";
@@ -38,7 +38,9 @@ export class DifferenceTally {
           if (expected === null || cached === null) return false;
           return cellText(expected.values[column] ?? null) !== cellText(cached.values[column] ?? null);
         });
-      listener.onDifference({ docId, idType: bsonTypeName(idClass), reason, columns, position, repaired });
+      // Where the key is a part of `_id`, the class stands for the whole, which has parts.
+      const idType = bsonTypeName(idClass > BSON_TYPE.minKey ? BSON_TYPE.document : idClass);
+      listener.onDifference({ docId, idType, reason, columns, position, repaired });
     }
   }
 

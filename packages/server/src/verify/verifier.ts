@@ -24,6 +24,7 @@ export interface BegunVerification {
 export class Verifier {
   readonly #options: VerifierOptions;
   readonly #running = new Set<number>();
+  readonly #end = new AbortController();
 
   constructor(options: VerifierOptions) {
     this.#options = options;
@@ -53,12 +54,18 @@ export class Verifier {
     }
     this.#running.add(entity.id);
     try {
-      const source = await MongoSource.connect(found, signal);
-      return { run: (listener) => this.#run(entity, source, { options, listener, signal }) };
+      const ended = AbortSignal.any([signal, this.#end.signal]);
+      const source = await MongoSource.connect(found, ended);
+      return { run: (listener) => this.#run(entity, source, { options, listener, signal: ended }) };
     } catch (error) {
       this.#running.delete(entity.id);
       throw error;
     }
+  }
+
+  /** Ends all verifications, for good: the process stops. */
+  end(): void {
+    this.#end.abort(new EmcacheError("verification_not_ready", "The process stops, and the verification with it"));
   }
 
   async #run(

@@ -208,7 +208,10 @@ export class TestApi {
         captureStatus: (name) => this.captures.get(name) ?? { lagMs: 5, error: null },
         copyProgress: (version) => this.copies.get(version) ?? null,
       },
-      verifier: { begin: () => Promise.reject(new EmcacheError("verification_not_ready", "Nothing to verify here")) },
+      verifier: {
+        begin: () => Promise.reject(new EmcacheError("verification_not_ready", "Nothing to verify here")),
+        end: () => undefined,
+      },
       snapshots: {
         create: (name, signal) => this.create(name, signal),
         newest: async () => this.snapshot,
