@@ -34,7 +34,7 @@ describe.each(FAULT_SOURCES)("on %s", (source) => {
   test(
     "fault 10: an entity that is idle beside many writes elsewhere keeps a fresh token, and goes on at once",
     async () => {
-      const writes = faultRepeats({ short: 20_000, full: 500_000 });
+      const writes = faultRepeats({ short: 10_000, full: 500_000 });
       const entity = workloadEntity("idle", "idle");
       await new Workload(system.collection("idle"), { seed: 10 }).write("insert", 100);
       await system.create(entity);
@@ -61,14 +61,14 @@ describe.each(FAULT_SOURCES)("on %s", (source) => {
     TEST_TIMEOUT_MS,
   );
 
-  /** How long each stored token was the newest, until the writes and two changes more are over. */
+  /** How long each stored token was the newest, until the writes and one change more are over. */
   async function watchToken(writing: Promise<unknown>): Promise<number[]> {
     const state = { isWriting: true };
     void writing.finally(() => (state.isWriting = false));
     const ages: number[] = [];
     let last = "";
     let since = performance.now();
-    let changesLeft = 3;
+    let changesLeft = 2;
     const client = new pg.Client({ connectionString: system.emcache.postgresUri() });
     await client.connect();
     try {

@@ -55,7 +55,7 @@ afterAll(async () => {
 });
 
 test("fault 2: invariant 5: position inside the cache: a file whose writer was killed in mid-apply is the log at its position", async () => {
-  const kills = faultRepeats({ short: 5, full: 50 });
+  const kills = faultRepeats({ short: 3, full: 50 });
   const seed = seedOfRun();
   console.log(`kill in mid-apply: seed ${seed} (EMCACHE_TEST_SEED=${seed} repeats it)`);
   const random = new SeededRandom(seed);
