@@ -21,7 +21,7 @@ interface VersionView {
 export class SimulationViolation extends Error {}
 
 /**
- * Watches every append: positions without holes, no append twice, epochs that only rise, for each document a sequence
+ * Watches every append: positions without holes, no append twice or without the lease, for each document a sequence
  * of states that its history has in this order (invariant 4), and a checkpoint that is not ahead of the rows
  * (invariant 1). It knows the model's history and the rows of the log, and no code of the pipeline.
  */
@@ -32,7 +32,6 @@ export class LogOracle {
   readonly #seenRows = new Set<readonly LogRow[]>();
   /** Rows of all batches ever, also of those that retention dropped. */
   readonly #rows: LogRow[] = [];
-  #epoch = 0;
   /** The first thing that no run may show. */
   violation: Error | null = null;
 
@@ -70,9 +69,9 @@ export class LogOracle {
   }
 
   #sealed(batch: StoredBatch, checkpoint: StreamCheckpoint | null): void {
-    const { firstPosition, rows, epoch } = batch;
-    if (epoch < this.#epoch) violate(`epoch ${epoch} appends after epoch ${this.#epoch}`);
-    this.#epoch = epoch;
+    const { firstPosition, rows, epoch, source } = batch;
+    const holding = this.#oplog.epochOf(source);
+    if (epoch !== holding) violate(`epoch ${epoch} appends while epoch ${holding} has the lease`);
     if (rows.length > 0) {
       if (firstPosition !== this.#rows.length + 1) violate(`position ${firstPosition} follows ${this.#rows.length}`);
       if (this.#seenRows.has(rows)) violate(`the rows at ${firstPosition} are in the log for the second time`);

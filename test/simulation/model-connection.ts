@@ -58,7 +58,8 @@ export class ModelConnection implements SourceConnection {
     const { server, scheduler, party, takeFault } = this.#options;
     signal.throwIfAborted();
     const [name = ""] = Object.keys(command);
-    const answered = server.run(command, takeFault(name)).then(
+    const isCopy = name === "getMore" && command["collection"] !== "$cmd.aggregate";
+    const answered = server.run(command, takeFault(isCopy ? "copy" : name)).then(
       (reply) => ({ reply }),
       (error: unknown) => ({ error }),
     );

@@ -20,6 +20,8 @@ export type Operation = { readonly gap: number } & (
 export interface Scenario {
   /** Decides the interleavings. */
   readonly schedule: number;
+  /** How slow messages are beside timers: how often a timer overtakes them. */
+  readonly earlyTimers: number;
   readonly traits: ServerTraits;
   readonly processes: number;
   readonly copiesMax: number;
@@ -30,7 +32,7 @@ export interface Scenario {
 
 /** Documents of few names, so that they meet one another. */
 const id = fc.oneof(
-  { weight: 4, arbitrary: fc.integer({ min: 1, max: 6 }) },
+  { weight: 4, arbitrary: fc.integer({ min: 1, max: 8 }) },
   { weight: 1, arbitrary: fc.constantFrom("s1", "s2") },
 );
 
@@ -64,7 +66,8 @@ const burst = fc
   )
   .map(([first, rest]): ModelWrite[] => [first, ...rest.map((more) => ({ ...first, ...more }))]);
 
-const command = fc.constantFrom("aggregate", "find", "getMore", "getMore");
+/** `copy` is a getMore of a copy. */
+const command = fc.constantFrom("aggregate", "find", "getMore", "copy", "copy");
 
 const kinds = fc.oneof(
   {
@@ -97,7 +100,7 @@ const kinds = fc.oneof(
   },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("step_down" as const) }) },
   {
-    weight: 3,
+    weight: 5,
     arbitrary: fc.record({
       kind: fc.constant("source_fault" as const),
       command,
@@ -140,6 +143,7 @@ const operation: fc.Arbitrary<Operation> = fc
 
 export const scenario: fc.Arbitrary<Scenario> = fc.record({
   schedule: fc.integer({ min: 0, max: 2 ** 31 - 1 }),
+  earlyTimers: fc.constantFrom(0.01, 0.05, 0.25),
   traits: fc.record({
     hasDecodableTokens: fc.boolean(),
     hasPostImages: fc.constantFrom(false, false, true),
@@ -148,6 +152,6 @@ export const scenario: fc.Arbitrary<Scenario> = fc.record({
   processes: fc.constantFrom(1, 2, 2),
   copiesMax: fc.integer({ min: 1, max: 2 }),
   pageRowsMax: fc.constantFrom(2, 5, 1_000),
-  initial: fc.array(write, { maxLength: 12 }),
+  initial: fc.array(write, { maxLength: 20, size: "max" }),
   operations: fc.array(operation, { minLength: 1, maxLength: 40, size: "max" }),
 });

@@ -22,9 +22,6 @@ interface Step {
 /** Wall clock at the beginning of every run. */
 const EPOCH_MS = Date.UTC(2026, 0, 1);
 
-/** How often a timer that is due later goes first: the messages under way are slower than it. */
-const EARLY_TIMER_SHARE = 0.03;
-
 /**
  * Decides everything that is not decided by the code itself: which of the messages under way arrives next, and when
  * time goes on. Between two steps all that can run without waiting has run, so a seed determines a run.
@@ -37,8 +34,12 @@ export class Scheduler {
   stepCount = 0;
   #steps: Step[] = [];
 
-  constructor(seed: number) {
+  readonly #earlyTimers: number;
+
+  /** @param earlyTimers how often a timer that is due later goes first: messages are slower than it then, from 0 to 1 */
+  constructor(seed: number, earlyTimers: number) {
     this.random = new SeededRandom(seed);
+    this.#earlyTimers = earlyTimers;
   }
 
   /** Something that can happen from `inMs` on. Returns how to take it back. */
@@ -89,7 +90,7 @@ export class Scheduler {
     this.#steps = this.#steps.filter(({ party }) => !party.isDead);
     const possible = this.#steps.filter(({ party }) => !party.isFrozen);
     const due = possible.filter(({ atMs }) => atMs <= this.nowMs);
-    const isEarly = due.length === 0 || this.random.next() < EARLY_TIMER_SHARE;
+    const isEarly = due.length === 0 || this.random.next() < this.#earlyTimers;
     const step = isEarly ? earliestOf(possible, this.nowMs) : this.random.pick(due);
     if (step === undefined) return false;
     this.#steps.splice(this.#steps.indexOf(step), 1);

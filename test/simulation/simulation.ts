@@ -50,7 +50,7 @@ export class Simulation {
 
   constructor(scenario: Scenario) {
     this.#scenario = scenario;
-    this.scheduler = new Scheduler(scenario.schedule);
+    this.scheduler = new Scheduler(scenario.schedule, scenario.earlyTimers);
     this.#server = new ModelServer(this.#model, this.scheduler, scenario.traits);
     this.#oracle = new LogOracle(this.#model, this.#oplog);
     this.#oplog.pageRowsMax = scenario.pageRowsMax;

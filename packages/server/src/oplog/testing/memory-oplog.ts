@@ -86,6 +86,11 @@ export class MemoryOplog {
     return this.#source(source).checkpoint;
   }
 
+  /** Epoch of the source's lease. */
+  epochOf(source: string): number {
+    return this.#source(source).epoch;
+  }
+
   /** Gives the lease to whoever asks: its epoch; appends of older epochs are refused from here on. */
   takeLease(source: string): number {
     const state = this.#source(source);
