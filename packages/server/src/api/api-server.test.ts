@@ -235,7 +235,10 @@ describe("/api/entities", () => {
     api.conditions.set(1, { state: "done", isPaused: false, stopReason: null });
     const idle = await api.request("/api/entities/users/resume", { method: "POST" });
     expect(await idle.json()).toMatchObject({ message: "The entity has not stopped" });
-    expect(api.copyOrders).toEqual(["copy 1"]);
+    await api.send("PUT", "/api/entities/users", { ...USERS, source: "people" });
+    api.conditions.set(2, { state: "stopped", isPaused: false, stopReason: "no integer" });
+    await api.request("/api/entities/users/resume", { method: "POST" });
+    expect(api.copyOrders).toEqual(["copy 1", "copy 2"]);
   });
 
   test("takes orders for its copies", async () => {

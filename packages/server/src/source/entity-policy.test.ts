@@ -84,6 +84,19 @@ describe("on_reject", () => {
     await capture.untilIds(1, ["b", "c", "d"]);
   });
 
+  test("stop, in a source transaction: nothing of it is seen", async () => {
+    await startWith(makeSourceEntity(1, "items", { on_reject: "stop" }), makeSourceEntity(2, "items"));
+    await capture.untilState(1, "done");
+    await capture.untilState(2, "done");
+    await source.transaction(async (session) => {
+      await items().insertOne({ _id: "a", seq: 1 }, { session });
+      await items().insertOne({ _id: "b", seq: "text" }, { session });
+    });
+    await capture.untilState(1, "stopped");
+    await capture.untilIds(2, ["a", "b"]);
+    expect(capture.ids(1)).toEqual([]);
+  });
+
   test("stop, in the copy: it never becomes whole, also after a restart", async () => {
     await items().insertMany([
       { _id: "a", seq: 1 },

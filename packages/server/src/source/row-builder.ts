@@ -35,7 +35,7 @@ export class RowBuilder {
     if (row.rejects.length > 0) {
       const note = REJECT_NOTES[onReject];
       for (const reject of row.rejects) this.rejects.push(note === "" ? reject : withNote(reject, note));
-      if (onReject === "stop") return void this.stops.add(version);
+      if (onReject === "stop") return this.#stop(version);
       if (onReject === "skip_document" || unfit !== null) return isNew ? undefined : this.delete(target, document);
     }
     if (row.docId !== null) this.#add(version, "upsert", row.docId, row.idType, row.data);
@@ -58,6 +58,14 @@ export class RowBuilder {
       ended.add(row.version);
       this.rows[index] = { ...row, transactionEnd: true };
     }
+  }
+
+  /** Nobody is to see half of a source transaction: what it had of the version before the reject goes too. */
+  #stop(version: number): void {
+    this.stops.add(version);
+    if (this.#transaction === null) return;
+    const kept = this.rows.filter((row) => row.version !== version);
+    this.rows.splice(0, this.rows.length, ...kept);
   }
 
   #add(version: number, operation: "upsert" | "delete", docId: string, idType: number, data: string | null): void {

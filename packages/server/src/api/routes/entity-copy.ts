@@ -2,12 +2,11 @@ import type { ApiDependencies } from "../api-dependencies.ts";
 import type { ApiInstance } from "../api-instance.ts";
 import { requireNamedVersion } from "../named-version.ts";
 import { EntityNameParams } from "../schemas.ts";
-import { versionFacts } from "../version-facts.ts";
 
-type Dependencies = Pick<ApiDependencies, "registry" | "copies" | "rejects">;
+type Dependencies = Pick<ApiDependencies, "registry" | "copies">;
 
 /** What an operator does with an entity's copies. Each answers at once; the capturing process acts within a second. */
-export function addEntityCopyRoutes(app: ApiInstance, { registry, copies, rejects }: Dependencies): void {
+export function addEntityCopyRoutes(app: ApiInstance, { registry, copies }: Dependencies): void {
   const route = (action: string, summary: string, act: (name: string) => Promise<string>): void => {
     app.post(
       `/api/entities/:name/${action}`,
@@ -37,13 +36,12 @@ export function addEntityCopyRoutes(app: ApiInstance, { registry, copies, reject
     "resume",
     "An entity that stopped or is stale goes on with a new copy; any other is left alone",
     async (name) => {
-      const { id } = requireNamedVersion(registry, name).entity;
-      const facts = await versionFacts({ copies, rejects }, [id]);
-      const state = facts.copies?.get(id)?.state ?? null;
-      // Unknown is not "no": then the wish is stored, and fails where PostgreSQL is away.
-      if (facts.copies !== null && state !== "stopped" && state !== "kept") return "The entity has not stopped";
-      await copyAnew(name);
-      return "The entity goes on with a new copy";
+      const versions = registry.get(name);
+      const ids = [versions?.live, versions?.pending].flatMap((version) => (version ? [version.entity.id] : []));
+      const conditions = await copies.conditions(ids);
+      const halted = [...conditions].filter(([, { state }]) => state === "stopped" || state === "kept");
+      for (const [id] of halted) await copies.request(id);
+      return halted.length === 0 ? "The entity has not stopped" : "The entity goes on with a new copy";
     },
   );
 }

@@ -1,6 +1,6 @@
 import { DevMongo } from "@emcache/dev-mongo";
 import type { Entity, EntityDefinition } from "@emcache/protocol";
-import { type Db, MongoClient } from "mongodb";
+import { type ClientSession, type Db, MongoClient } from "mongodb";
 import { pino } from "pino";
 import { eventually } from "../../../../../test/support/eventually.ts";
 import { ByteBudget } from "../../runtime/byte-budget.ts";
@@ -29,6 +29,10 @@ export class TestSource {
     const client = new MongoClient(server.uri);
     await client.connect();
     return new TestSource(server, client);
+  }
+
+  async transaction(work: (session: ClientSession) => Promise<void>): Promise<void> {
+    await this.#client.withSession((session) => session.withTransaction(() => work(session)));
   }
 
   async stop(): Promise<void> {
