@@ -353,3 +353,33 @@ function signalEach(pids: readonly number[], signal: NodeJS.Signals): void {
     }
   }
 }
+
+describe("SIGHUP", () => {
+  test("takes over what a running process can, names what waits for a restart, and survives a mistake", async () => {
+    const folder = folderOf("reload");
+    const emcache = await EmcacheProcess.start({ folder, sources: {} });
+    started.push(emcache);
+    const reload = async (settings: Readonly<Record<string, string | number>>, event: string): Promise<unknown> => {
+      const before = emcache.logLines().length;
+      emcache.configure({ sources: {}, settings });
+      process.kill(emcache.process.pid, "SIGHUP");
+      return eventually(
+        () =>
+          emcache
+            .logLines()
+            .slice(before)
+            .find((line) => line.event === event) ?? null,
+        10_000,
+        `the log says ${event}`,
+      );
+    };
+    expect(
+      await reload({ "logging.level": "trace", "copy.rows_per_s_max": 7, "server.waiting_max": 9 }, "config_reloaded"),
+    ).toMatchObject({
+      reloadable: expect.arrayContaining(["logging.level", "copy.rows_per_s_max"]) as unknown,
+      waiting: ["server.waiting_max"],
+    });
+    expect(await reload({ "copy.rows_per_s_max": "seven" }, "config_reload_failed")).toMatchObject({ level: "error" });
+    expect(await new EmcacheApi(() => emcache.address).health()).toMatchObject({ status: "healthy" });
+  });
+});

@@ -7,7 +7,7 @@ import { CacheClaims } from "./cache/cache-claims.ts";
 import { Replicator } from "./cache/replicator.ts";
 import type { Config, SourceConfig } from "./config/config.ts";
 import { EMBEDDED } from "./config/option-table.ts";
-import { replicatedEntities, snapshotsOf } from "./app-snapshots.ts";
+import { cacheRestorer, replicatedEntities, snapshotsOf } from "./app-snapshots.ts";
 import { DashboardFiles } from "./dashboard/dashboard-files.ts";
 import { EntityRegistry } from "./entity/entity-registry.ts";
 import { validateEntity } from "./entity/validate-entity.ts";
@@ -29,7 +29,7 @@ import { VerificationFacts } from "./oplog/verification-facts.ts";
 import { ByteBudget } from "./runtime/byte-budget.ts";
 import { messageOf } from "./runtime/error-message.ts";
 import { HealthRegistry } from "./runtime/health-registry.ts";
-import { type Logger, moduleLogger } from "./runtime/logger.ts";
+import { type Logger, moduleLogger, setLogLevels } from "./runtime/logger.ts";
 import type { Service } from "./runtime/service.ts";
 import { ServiceStack } from "./runtime/service-stack.ts";
 import { EmbeddedSource } from "./source/embedded-source.ts";
@@ -41,6 +41,8 @@ import { Verifier } from "./verify/verifier.ts";
 export interface App extends Service {
   /** Where the API listens, as a URL; null where this process has no API or does not listen. */
   address(): string | null;
+  /** Takes over what of a configuration a running process can (`isReloadable` in the option table). */
+  reload(config: Config): void;
 }
 
 /** A stream may always use this part of the capture's memory, whatever the copies hold (invariant 10). */
@@ -53,8 +55,10 @@ const COPY_REQUEST_TIMEOUT_MS = 30_000;
  * Puts the parts together. Reading downwards is the way of the data, and the order in which the parts start; they
  * stop in reverse, so that nothing is stopped that another part still needs.
  */
-export function createApp(config: Config, options: { readonly logger: Logger }): App {
+export function createApp(given: Config, options: { readonly logger: Logger }): App {
   const { logger } = options;
+  // The parts hold these sections, whose settings `reload` replaces.
+  const config: Config = { ...given, copy: { ...given.copy }, retention: { ...given.retention } };
   const health = new HealthRegistry();
   const stack = new ServiceStack(logger);
   const add = <S extends Service>(service: S): S => {
@@ -66,12 +70,14 @@ export function createApp(config: Config, options: { readonly logger: Logger }):
   const { postgres, commitSignal, registry, retention, oplog, hub, consumers, rejects, pool } = log;
   for (const service of [postgres, commitSignal, registry, retention, hub, consumers]) add(service);
 
-  const replicator = replicatorOf(config, { logger, health, postgres, rejects });
+  const restore = (version: number): Promise<boolean> => restorer.restore(version);
+  const replicator = replicatorOf(config, { logger, health, postgres, rejects, restore });
   const isEmbedded = Object.values(config.sources).some(({ uri }) => uri === EMBEDDED);
   const embedded = isEmbedded && has.has("capture") ? add(new EmbeddedSource(moduleLogger(logger, "source"))) : null;
   const sources = has.has("capture") ? captureServices(config, { ...log, logger, health, replicator, embedded }) : [];
   const holder = holderName(config.cache.baseDir);
   const snapshots = snapshotsOf(config, { logger, health, registry, oplog, pool, holder, replicator });
+  const restorer = cacheRestorer({ logger, registry, oplog, replicator, snapshots });
   if (has.has("replicate")) {
     add(replicator);
     add(replicatedEntities(config, { logger, registry, replicator, snapshots }));
@@ -110,6 +116,11 @@ export function createApp(config: Config, options: { readonly logger: Logger }):
     start: () => stack.start(),
     stop: (signal) => stack.stop(signal),
     address: () => api.address(),
+    reload(next) {
+      Object.assign(config.copy, next.copy);
+      Object.assign(config.retention, next.retention);
+      setLogLevels(logger, next.logging.level);
+    },
   };
 }
 
@@ -149,7 +160,18 @@ function logParts(config: Config, rootLogger: Logger, health: HealthRegistry): L
     logger,
   });
   commitSignal.onCommit((head) => hub.wake(head));
-  const retention = new Retention({ pool, ...config.retention, logger, health: health.component("retention") });
+  const retention = new Retention({
+    pool,
+    get ageS() {
+      return config.retention.ageS;
+    },
+    get rowsMax() {
+      return config.retention.rowsMax;
+    },
+    claimTtlS: config.retention.claimTtlS,
+    logger,
+    health: health.component("retention"),
+  });
   return {
     postgres,
     pool,
@@ -169,6 +191,8 @@ interface ReplicatorParts {
   readonly health: HealthRegistry;
   readonly postgres: Postgres;
   readonly rejects: RejectStore;
+  /** Whether a cache that the log can't fill is filled from a snapshot. */
+  readonly restore: (version: number) => Promise<boolean>;
 }
 
 function replicatorOf(config: Config, parts: ReplicatorParts): Replicator {
@@ -180,12 +204,17 @@ function replicatorOf(config: Config, parts: ReplicatorParts): Replicator {
     baseDir: config.cache.baseDir,
     replicationIntervalS: config.cache.replicationIntervalS,
     onNeedsCopy: (version, reason) => {
-      logger.warn({ event: "cache_needs_copy", version, reason }, "a cache can't be built from the log; copying anew");
-      void copyRequests
-        .request(version, AbortSignal.timeout(COPY_REQUEST_TIMEOUT_MS))
-        .catch((error: unknown) =>
-          logger.error({ event: "copy_request_failed", version, reason: messageOf(error) }, "copy not asked for"),
+      const askForCopy = async (): Promise<void> => {
+        if (await parts.restore(version)) return;
+        logger.warn(
+          { event: "cache_needs_copy", version, reason },
+          "a cache can't be built from the log; copying anew",
         );
+        await copyRequests.request(version, AbortSignal.timeout(COPY_REQUEST_TIMEOUT_MS));
+      };
+      void askForCopy().catch((error: unknown) =>
+        logger.error({ event: "copy_request_failed", version, reason: messageOf(error) }, "copy not asked for"),
+      );
     },
     onRejects: (found) =>
       void rejects

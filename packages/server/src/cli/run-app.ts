@@ -26,6 +26,8 @@ interface RunOptions {
   readonly version: string;
   /** For a program at a terminal: whether its end (SIGHUP) ends the program. Default false: it changes nothing. */
   readonly endsWithTerminal?: boolean;
+  /** Reads the configuration again, on SIGHUP; without it SIGHUP changes nothing. Does not throw. */
+  readonly onReload?: () => void;
   /** Called with the first signal that stops the app. */
   readonly onStopping?: (signal: NodeJS.Signals) => void;
 }
@@ -62,7 +64,8 @@ export async function runApp(app: RunnableApp, options: RunOptions): Promise<num
   };
   const onHangUp = (): void => {
     if (options.endsWithTerminal === true) return onStopSignal("SIGHUP");
-    logger.info({ event: "signal_ignored", signal: "SIGHUP" }, "SIGHUP changes nothing: restart to read the config");
+    if (options.onReload !== undefined) return options.onReload();
+    logger.info({ event: "signal_ignored", signal: "SIGHUP" }, "SIGHUP changes nothing here");
   };
   const onFatal = (error: unknown): void => {
     logger.fatal({ event: "fatal", err: error }, messageOf(error));

@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { createApp } from "../app.ts";
-import { loadConfig } from "../config/load-config.ts";
+import { type ConfigChanges, configChanges } from "../config/config-changes.ts";
+import { type LoadedConfig, loadConfigWithPlaces } from "../config/load-config.ts";
 import { redactConfig } from "../config/redact-config.ts";
 import { createLogger } from "../runtime/logger.ts";
 import type { CommandContext } from "./command-context.ts";
@@ -16,7 +17,8 @@ export function serveCommand({ args, exitWith }: CommandContext): Command {
   const configInput = addConfigFlags(command, args);
   return command.action(async () => {
     const input = configInput();
-    const config = loadConfig(input);
+    let loaded = loadConfigWithPlaces(input);
+    const { config } = loaded;
     const logger = createLogger({ level: config.logging.level });
     logger.debug({ event: "configured", config: redactConfig(config) }, "configuration in force");
     if (Object.keys(config.sources).length === 0) {
@@ -27,6 +29,22 @@ export function serveCommand({ args, exitWith }: CommandContext): Command {
     }
     const app = createApp(config, { logger });
     const shutdownTimeoutMs = config.server.shutdownTimeoutS * 1_000;
-    exitWith(await runApp(app, { logger, shutdownTimeoutMs, version: packageVersion() }));
+    const onReload = (): void => {
+      try {
+        const read = loadConfigWithPlaces(input);
+        const changes = configChanges(loaded, read);
+        app.reload(read.config);
+        // What waits for a restart is not in force: it is named again at the next SIGHUP.
+        loaded = { ...loaded, values: valuesInForce(loaded, read, changes) };
+        logger.info({ event: "config_reloaded", ...changes }, "the configuration was read again");
+      } catch (error) {
+        logger.error({ event: "config_reload_failed", err: error }, "the configuration stays as it was");
+      }
+    };
+    exitWith(await runApp(app, { logger, shutdownTimeoutMs, version: packageVersion(), onReload }));
   });
+}
+
+function valuesInForce(before: LoadedConfig, read: LoadedConfig, changes: ConfigChanges): LoadedConfig["values"] {
+  return new Map([...before.values, ...changes.reloadable.map((key) => [key, read.values.get(key)] as const)]);
 }

@@ -19,7 +19,7 @@ export function renderConfigReference(): string {
         option.shortFlag === undefined ? "" : `\`--${option.shortFlag}\``,
         option.type,
         defaultText(option),
-        `${option.description} Why this default: ${option.reason}.`,
+        `${option.description} Why this default: ${option.reason}.${option.isReloadable === true ? " Re-read on SIGHUP." : ""}`,
       ].map((cell) => cell.replaceAll("|", "\\|")),
     );
     const header = ["Key", "Environment", "Short flag", "Type", "Default", "What it is"];
@@ -65,6 +65,9 @@ A value is taken from the first of these that has it:
 For a URI, \`…_FILE\` (\`EMCACHE_DATABASE__POSTGRES__URI_FILE\`, \`EMCACHE_SOURCES__NAME__URI_FILE\`) names a file that holds
 it, as Docker and Kubernetes mount secrets. Relative paths, also those in the file, are relative to the working
 directory of the process. Intervals and time-outs are seconds and may be fractions. Sizes are bytes.
+
+On SIGHUP a running process reads all of it again: it takes over what the tables below mark with "Re-read on SIGHUP",
+names in its log what else has changed and waits for a restart, and goes on as it was where there is a mistake.
 
 \`emcache config check\` tells every mistake, or shows the configuration in force, where each value comes from, and no
 password. \`emcache config reference\` prints this page.

@@ -28,6 +28,8 @@ export interface LoadedConfig {
   readonly config: Config;
   /** By key: `config.toml:3: server.port`, `EMCACHE_SERVER__PORT`, `--server.port`; absent where the default holds. */
   readonly places: ReadonlyMap<string, string>;
+  /** Every value by key, a source's whole under `sources.NAME`. */
+  readonly values: ReadonlyMap<string, unknown>;
 }
 
 /**
@@ -57,7 +59,15 @@ export function loadConfigWithPlaces({ file, env, flags, cwd }: ConfigInput): Lo
     throw new EmcacheError("config_invalid", `the configuration has ${count}`, { errors: mistakes });
   }
   const places = new Map([...settings].map(([key, { place }]) => [key, place]));
-  return { config: buildConfig(values, sources, cwd), places };
+  return { config: buildConfig(values, sources, cwd), places, values: flatValues(values, sources) };
+}
+
+function flatValues(
+  values: OptionValues,
+  sources: Readonly<Record<string, SourceConfig>>,
+): ReadonlyMap<string, unknown> {
+  const ofSources = Object.entries(sources).map(([name, source]) => [`sources.${name}`, source] as const);
+  return new Map<string, unknown>([...Object.entries(values), ...ofSources]);
 }
 
 function readFile(file: string | undefined, cwd: string): SettingsRead {

@@ -84,6 +84,7 @@ export const OPTIONS = {
     reason: "below the 30 s after which Kubernetes kills, above what a large batch takes",
   }),
   "logging.level": textOption({
+    isReloadable: true,
     description:
       "What is logged: trace, debug, info, warn, error, fatal or silent; for single modules too, as in " +
       "`info,source=debug`. `RUST_LOG` is taken where neither the environment nor a flag sets this.",
@@ -154,6 +155,7 @@ export const OPTIONS = {
   }),
   ...SNAPSHOT_OPTIONS,
   "copy.max_concurrent": integerOption({
+    isReloadable: true,
     description: "Collections of one source that are copied at the same time; further ones wait.",
     min: 1,
     max: 64,
@@ -162,7 +164,8 @@ export const OPTIONS = {
     reason: "a second copy fills the first one's waits; more only burdens the source",
   }),
   "copy.rows_per_s_max": integerOption({
-    description: "Limit on the documents a second that all copies together read; 0 is no limit.",
+    isReloadable: true,
+    description: "Limit on the documents a second that all copies of one source together read; 0 is no limit.",
     min: 0,
     max: 1_000_000_000,
     unit: "documents a second",
@@ -182,6 +185,7 @@ export const OPTIONS = {
     },
   }),
   "retention.age": secondsOption({
+    isReloadable: true,
     description: "How long the oplog keeps a row at least, if `retention.rows_max` allows.",
     min: 1,
     max: 3_650 * DAY_S,

@@ -17,6 +17,8 @@ export interface OptionText<T> {
   readonly example?: string;
   /** Holds a password: never shown, and readable from a file that `…_FILE` names. */
   readonly isSecret?: boolean;
+  /** Taken over by a running process on SIGHUP; a change of any other takes effect at the next start. */
+  readonly isReloadable?: boolean;
 }
 
 /** One setting: what it means and how what was written becomes a value. */

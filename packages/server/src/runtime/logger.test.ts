@@ -1,6 +1,6 @@
 import { EmcacheError } from "@emcache/protocol";
 import { expect, test } from "vitest";
-import { createLogger, moduleLogger } from "./logger.ts";
+import { createLogger, moduleLogger, setLogLevels } from "./logger.ts";
 
 type Line = Readonly<Record<string, unknown>>;
 
@@ -59,4 +59,16 @@ test("a module has its own level, and its children too", () => {
     ["seen", "source"],
     ["seen too", "source"],
   ]);
+});
+
+test("levels can be set anew while it runs, for the modules too", () => {
+  const { logger, lines } = memoryLogger("info");
+  const source = moduleLogger(logger, "source");
+  const api = moduleLogger(logger, "api");
+  setLogLevels(logger, "warn,source=debug");
+  source.debug({ event: "shown" }, "now shown");
+  api.info({ event: "hidden" }, "now hidden");
+  logger.info({ event: "hidden" }, "hidden too");
+  expect(lines.map(({ event }) => event)).toEqual(["shown"]);
+  expect(() => setLogLevels(logger, "loud")).toThrow(/"loud" is no level/);
 });

@@ -12,8 +12,13 @@ import { redactUri } from "./redact-uri.ts";
 
 export type { Logger } from "pino";
 
-/** Where a root logger keeps its level spec; children inherit it, because pino makes them with `Object.create`. */
-const levelSpecKey = Symbol("levelSpec");
+/** Where a root logger keeps what its module loggers are; children inherit it, because pino makes them with `Object.create`. */
+const modulesKey = Symbol("modules");
+
+interface Modules {
+  spec: LevelSpec;
+  readonly loggers: { readonly module: string; readonly logger: Logger }[];
+}
 
 export interface LoggerOptions {
   /** `info`, or `info,source=debug`. */
@@ -39,14 +44,35 @@ export function createLogger({ level, destination }: LoggerOptions): Logger {
     },
     destination ?? standardOutput(),
   );
-  return Object.assign(logger, { [levelSpecKey]: spec });
+  const modules: Modules = { spec, loggers: [] };
+  return Object.assign(logger, { [modulesKey]: modules });
 }
 
 /** The logger of one module: its lines carry `module`, and its level is the one that the spec gives this module. */
 export function moduleLogger(logger: Logger, module: string): Logger {
-  const spec = (logger as Logger & { readonly [levelSpecKey]?: LevelSpec })[levelSpecKey];
-  const level = spec?.modules.get(module);
-  return level === undefined ? logger.child({ module }) : logger.child({ module }, { level });
+  const modules = modulesOf(logger);
+  const level = modules?.spec.modules.get(module);
+  const child = level === undefined ? logger.child({ module }) : logger.child({ module }, { level });
+  modules?.loggers.push({ module, logger: child });
+  return child;
+}
+
+/**
+ * Another level spec for a root logger and for its module loggers, from their next line on.
+ *
+ * @throws RangeError that says what would be right
+ */
+export function setLogLevels(logger: Logger, level: string): void {
+  const spec = parseLevelSpec(level);
+  logger.level = spec.level;
+  const modules = modulesOf(logger);
+  if (modules === null) return;
+  modules.spec = spec;
+  for (const { module, logger: child } of modules.loggers) child.level = spec.modules.get(module) ?? spec.level;
+}
+
+function modulesOf(logger: Logger): Modules | null {
+  return (logger as Logger & { readonly [modulesKey]?: Modules })[modulesKey] ?? null;
 }
 
 /** Written synchronously, so that the last words of a dying process arrive. */
