@@ -380,6 +380,6 @@ describe("SIGHUP", () => {
       waiting: ["server.waiting_max"],
     });
     expect(await reload({ "copy.rows_per_s_max": "seven" }, "config_reload_failed")).toMatchObject({ level: "error" });
-    expect(await new EmcacheApi(() => emcache.address).health()).toMatchObject({ status: "healthy" });
+    await waitForHealth(new EmcacheApi(() => emcache.address), "healthy");
   });
 });
