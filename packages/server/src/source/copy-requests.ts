@@ -31,7 +31,6 @@ export async function followCopyRequests(
   { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
 ): Promise<void> {
   const begun = new Set<number>();
-  let paused: readonly string[] = [];
   try {
     for (;;) {
       const begunBefore = new Set(begun);
@@ -40,8 +39,9 @@ export async function followCopyRequests(
       for (const version of listed) {
         if (!begunBefore.has(version) && begin(version, () => begun.delete(version))) begun.add(version);
       }
-      paused = (await requests.paused?.(signal).catch(() => paused)) ?? [];
-      onPaused(new Set(paused));
+      // Until it is known which are to rest, none starts.
+      const paused = requests.paused === undefined ? [] : await requests.paused(signal).catch(() => null);
+      if (paused !== null) onPaused(new Set(paused));
       await clock.sleep(POLL_INTERVAL_MS, signal);
     }
   } catch (error) {
