@@ -8,6 +8,7 @@ import type { Postgres } from "./oplog/postgres.ts";
 import { PostgresSnapshotStore } from "./oplog/snapshot-store.ts";
 import type { HealthRegistry } from "./runtime/health-registry.ts";
 import { type Logger, moduleLogger } from "./runtime/logger.ts";
+import { CacheRestorer } from "./snapshot/cache-restorer.ts";
 import { ReplicatedEntities } from "./snapshot/replicated-entities.ts";
 import { S3ObjectStore } from "./snapshot/s3-object-store.ts";
 import { SnapshotManager } from "./snapshot/snapshot-manager.ts";
@@ -35,6 +36,15 @@ export function replicatedEntities(config: Config, parts: ReplicatedEntitiesPart
           },
     logger: moduleLogger(logger, "snapshot"),
   });
+}
+
+interface CacheRestorerParts extends ReplicatedEntitiesParts {
+  readonly oplog: OplogReader;
+}
+
+/** Fills caches that the log can't fill. */
+export function cacheRestorer({ logger, replicator, ...parts }: CacheRestorerParts): CacheRestorer {
+  return new CacheRestorer({ ...parts, caches: replicator, logger: moduleLogger(logger, "snapshot") });
 }
 
 interface SnapshotManagerParts {

@@ -17,6 +17,9 @@ const LINK_NAME = /^(?<name>\w+)\.db$/;
 /** The files beside a database, SQLite's and its checksums; a database that moves or goes takes them with it. */
 const SUFFIXES = ["", "-wal", "-shm", "-journal", SUMS_SUFFIX];
 
+/** What is put beside a cache file to take its place. */
+const RESTORING_SUFFIX = ".restoring";
+
 /** Between a damaged file's name and when and why it was set aside. */
 const ASIDE_MARK = ".damaged-";
 
@@ -95,10 +98,30 @@ export class CacheDirectory {
     });
   }
 
+  /** Takes away a link that leads to a file that is missing: nobody is to read the empty one that is made there. */
+  unlinkMissing({ id, name }: Pick<Entity, "id" | "name">): void {
+    const path = this.pathOf({ id, name });
+    const link = this.#linkPath(name);
+    this.#guard(() => {
+      if (statSync(path, { throwIfNoEntry: false }) !== undefined) return;
+      if (lstatSync(link, { throwIfNoEntry: false })?.isSymbolicLink() !== true) return;
+      if (resolve(this.#baseDir, readlinkSync(link)) === path) rmSync(link);
+    });
+  }
+
+  /** Puts the file that was made at `restoringPathOf` in a cache file's place. */
+  adopt(path: string): void {
+    this.#guard(() => {
+      removeAll(path);
+      renameSync(restoringPathOf(path), path);
+    });
+  }
+
   /** Removes a cache file, what lies beside it, and damaged ones of it that were set aside. */
   remove(path: string): void {
     this.#guard(() => {
       for (const aside of this.#asidesOf(path)) removeAll(aside);
+      rmSync(restoringPathOf(path), { force: true });
       removeAll(path);
     });
   }
@@ -147,6 +170,11 @@ export class CacheDirectory {
       throw new EmcacheError("cache_unavailable", `${this.#baseDir}: ${messageOf(error)}`, { cause: error });
     }
   }
+}
+
+/** Where to put a file that is to take a cache file's place. */
+export function restoringPathOf(path: string): string {
+  return path + RESTORING_SUFFIX;
 }
 
 /** The database itself goes last: what was broken off is still listed, and removed the next time. */

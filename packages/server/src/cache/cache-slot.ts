@@ -223,6 +223,16 @@ export class CacheSlot {
     }
   }
 
+  /** Lets the file that was put beside take its place; the next `open` goes on from it. */
+  adopt(): void {
+    this.close();
+    try {
+      this.#context.directory.adopt(this.path);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
   close(): void {
     try {
       this.#file?.close();

@@ -17,6 +17,7 @@ export interface OpenCacheFileContext {
 export function openCacheFile(entity: Entity, logId: string, context: OpenCacheFileContext): CacheFile {
   const { directory, report } = context;
   const path = directory.pathOf(entity);
+  directory.unlinkMissing(entity);
   try {
     return CacheFile.open(path, { entity, logId });
   } catch (error) {

@@ -54,6 +54,7 @@ export class ReplicateLoop {
   readonly #wakeUp: WakeUp;
   readonly #backoff = new Backoff();
   #records: readonly CacheRecord[] | null = null;
+  readonly #restored = new Set<number>();
   #logId: string | null = null;
   #head = 0;
   #logError: unknown = null;
@@ -80,6 +81,12 @@ export class ReplicateLoop {
   /** Replaces the list of entity versions; retired ones need not be in it. */
   setRecords(records: readonly CacheRecord[]): void {
     this.#records = records;
+    this.#wakeUp.wake();
+  }
+
+  /** A file lies beside the version's that is to take its place. */
+  adopt(version: number): void {
+    this.#restored.add(version);
     this.#wakeUp.wake();
   }
 
@@ -164,6 +171,8 @@ export class ReplicateLoop {
   }
 
   async #openSlots(logId: string, signal: AbortSignal): Promise<void> {
+    for (const slot of this.#set.slots()) if (this.#restored.delete(slot.version)) slot.adopt();
+    this.#restored.clear();
     let opened = false;
     for (const slot of this.#set.slots()) {
       if (slot.isOpen || !slot.isDue) continue;

@@ -22,6 +22,8 @@ export type ReplicateOrder =
   | { readonly kind: "wake" }
   /** A batch that this process committed; the wake-up follows. */
   | { readonly kind: "batch"; readonly page: OplogPage }
+  /** A file lies beside the version's that is to take its place (`restoringPathOf`). */
+  | { readonly kind: "restored"; readonly version: number }
   | { readonly kind: "stop" };
 
 /** What the worker tells the main thread. */

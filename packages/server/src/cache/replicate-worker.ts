@@ -39,6 +39,9 @@ async function main(port: MessagePort, data: ReplicateWorkerData): Promise<void>
       case "batch":
         handedPages.add(order.page);
         break;
+      case "restored":
+        loop.adopt(order.version);
+        break;
       case "stop":
         end.abort();
         break;

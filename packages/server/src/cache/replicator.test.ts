@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { CacheFile, openReader, readCacheState } from "@emcache/cache-file";
@@ -347,6 +347,31 @@ describe("what can go wrong", () => {
       (exists) => exists,
     );
     expect(rows(link, "mixed_up")).toEqual({ x: 1 });
+  });
+
+  it("goes on from a file that is put in its place, where the log can't fill it", async () => {
+    const entity = await log.entity("restored");
+    const first = await start();
+    const whole = await log.copy(entity, { x: 1 });
+    await first.replicator.waitFor(whole, soon(), entity.id);
+    const path = pathOf(first, entity);
+    await first.stop();
+    copyFileSync(path, join(first.baseDir, "snapshot"));
+    await log.dropBelow(await log.append(upsert(entity.id, "kept", 3)));
+    rmSync(path);
+    const second = await start(first.baseDir);
+    await until(() => second.needs.includes(entity.id), Boolean);
+    const link = join(first.baseDir, "restored.db");
+    expect(existsSync(link)).toBe(false);
+    copyFileSync(join(first.baseDir, "snapshot"), second.replicator.restoringPathOf(entity.id) ?? "");
+    second.replicator.restored(entity.id);
+    await second.replicator.waitFor(await log.append(upsert(entity.id, "y", 2)), soon(), entity.id);
+    await until(
+      () => existsSync(link),
+      (exists) => exists,
+    );
+    expect(rows(link, "restored")).toEqual({ x: 1, kept: 3, y: 2 });
+    expect(second.replicator.statuses().get(entity.id)).toMatchObject({ mode: "live", dataState: "whole" });
   });
 
   it("asks for a new copy where the log no longer holds the last one, and serves the old data meanwhile", async () => {

@@ -6,6 +6,7 @@ import type { Logger } from "../runtime/logger.ts";
 import { retryForever } from "../runtime/retry.ts";
 import type { Service } from "../runtime/service.ts";
 import { messageOf } from "../runtime/error-message.ts";
+import { CacheDirectory, restoringPathOf } from "./cache-directory.ts";
 import type { CacheRecord } from "./cache-set.ts";
 import type { CacheStatus, ProblemLike } from "./cache-status.ts";
 import { type CommittedBatch, pageOfBatch } from "../oplog/committed-batch.ts";
@@ -123,6 +124,19 @@ export class Replicator implements Service {
   /** How each cache is, by version, as the worker last told. */
   statuses(): ReadonlyMap<number, CacheStatus> {
     return this.#statuses;
+  }
+
+  /** Where a file is put that is to take the version's cache file's place; null where this process has none. */
+  restoringPathOf(version: number): string | null {
+    // Not from the statuses: a cache may ask before its first one is told.
+    const record = this.#records?.find(({ entity }) => entity.id === version);
+    if (record === undefined) return null;
+    return restoringPathOf(new CacheDirectory(this.#options.baseDir).pathOf(record.entity));
+  }
+
+  /** A file was put there: the cache goes on from it. */
+  restored(version: number): void {
+    this.#post({ kind: "restored", version });
   }
 
   /** The version's cache file; null where this process has none. */
