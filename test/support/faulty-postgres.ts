@@ -39,15 +39,28 @@ export class FaultyPostgres {
     };
   }
 
-  /** @param folder holds its data; made if missing */
-  static async start(folder: string): Promise<FaultyPostgres> {
+  /**
+   * @param folder holds its data; made if missing
+   * @param preload path of a library that the server's processes load first (LD_PRELOAD)
+   */
+  static async start(folder: string, preload: string | null = null): Promise<FaultyPostgres> {
     mkdirSync(folder, { recursive: true });
     const logger = createLogger({ level: "error" });
     const server = new EmbeddedPostgres({ dataDir: folder, connectionsMax: CONNECTIONS_MAX, logger });
-    await server.start(AbortSignal.timeout(START_DEADLINE_MS));
+    if (preload !== null) process.env["LD_PRELOAD"] = preload;
+    try {
+      await server.start(AbortSignal.timeout(START_DEADLINE_MS));
+    } finally {
+      delete process.env["LD_PRELOAD"];
+    }
     const { host, port, user, database } = server.connection;
     const direct = `postgres://${user}@localhost:${port}/${database}?host=${encodeURIComponent(host)}`;
     return new FaultyPostgres(server, await startTcpProxy(direct), join(folder, "postgres"), direct);
+  }
+
+  /** A further way to it, with a proxy of its own; whoever asks for it stops it. */
+  newProxy(): Promise<TcpProxy> {
+    return startTcpProxy(this.#directUri);
   }
 
   /** The postmaster and its children. */
@@ -92,7 +105,9 @@ export class FaultyPostgres {
 
   /** Runs SQL, past the proxy. */
   async query<Row extends pg.QueryResultRow>(text: string, values: readonly unknown[] = []): Promise<Row[]> {
-    const client = new pg.Client({ connectionString: this.#directUri });
+    // Whatever a test made the default.
+    const options = "-c default_transaction_read_only=off";
+    const client = new pg.Client({ connectionString: this.#directUri, options });
     await client.connect();
     try {
       return (await client.query<Row>(text, [...values])).rows;
