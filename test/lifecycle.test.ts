@@ -383,3 +383,15 @@ describe("SIGHUP", () => {
     await waitForHealth(new EmcacheApi(() => emcache.address), "healthy");
   });
 });
+
+test("a process that only serves the API is healthy and ready", async () => {
+  const emcache = await EmcacheProcess.start({
+    folder: folderOf("api-only"),
+    sources: {},
+    settings: { roles: ["api"] },
+  });
+  started.push(emcache);
+  const api = new EmcacheApi(() => emcache.address);
+  await waitForHealth(api, "healthy");
+  expect(await api.call("GET", "/health/ready")).toMatchObject({ status: "ready" });
+});

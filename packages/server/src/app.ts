@@ -86,7 +86,7 @@ export function createApp(given: Config, options: { readonly logger: Logger }): 
     add(
       new CacheClaims({ name: holder, statuses, store: new ClaimStore(pool), logger: moduleLogger(logger, "cache") }),
     );
-  }
+  } else health.remove("replicator");
   for (const source of sources) add(source);
 
   add(snapshots);

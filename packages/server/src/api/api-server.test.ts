@@ -90,6 +90,25 @@ describe("the brief's curls, verbatim", () => {
   });
 });
 
+describe("GET /health/live and /health/ready", () => {
+  test("ready once every part has begun, also where one fails; not while the process stops", async () => {
+    const part = api.health.component("postgres");
+    expect((await api.request("/health/live")).status).toBe(200);
+    const starting = await api.request("/health/ready");
+    expect([starting.status, await starting.json()]).toMatchObject([503, { status: "starting" }]);
+    part.degraded(new EmcacheError("postgres_unavailable", "connection refused"));
+    const failing = await api.request("/health/ready");
+    expect([failing.status, await failing.json()]).toMatchObject([
+      200,
+      { status: "ready", components: { postgres: { status: "degraded", code: "postgres_unavailable" } } },
+    ]);
+    part.stopped();
+    const stopping = await api.request("/health/ready");
+    expect([stopping.status, await stopping.json()]).toMatchObject([503, { status: "stopping" }]);
+    expect((await api.request("/health/live")).status).toBe(200);
+  });
+});
+
 describe("GET /health", () => {
   test("is 200 and degraded, with the reason, while a part is", async () => {
     api.health.component("api").healthy();

@@ -25,9 +25,17 @@ const HealthSchema = Type.Object({
   components: Type.Record(Type.String(), ComponentSchema),
 });
 
+const LiveSchema = Type.Object({ status: Type.Literal("live") });
+
+const ReadySchema = Type.Object({
+  status: Type.String({ description: "ready, starting or stopping" }),
+  components: Type.Record(Type.String(), ComponentSchema),
+});
+
 /**
  * `GET /health`, and the same under `/api/health` for EMCache's earlier clients. Always 200: the process answers and
- * serves what it has, also while one of its databases is away.
+ * serves what it has, also while one of its databases is away. `/health/live` and `/health/ready` are for whoever
+ * restarts processes and sends them requests (Kubernetes, "Liveness, Readiness and Startup Probes").
  */
 export function addHealthRoutes(app: ApiInstance, { health }: Pick<ApiDependencies, "health">): void {
   for (const url of ["/health", "/api/health"]) {
@@ -39,4 +47,24 @@ export function addHealthRoutes(app: ApiInstance, { health }: Pick<ApiDependenci
       return { status: isHealthy ? "healthy" : "degraded", timestamp: new Date().toISOString(), components };
     });
   }
+  const liveSchema = { summary: "Whether the process answers", response: { 200: LiveSchema } };
+  app.get("/health/live", { schema: liveSchema }, async (_request, reply) => {
+    reply.header("cache-control", "no-store");
+    return { status: "live" as const };
+  });
+  const readySchema = {
+    summary: "Whether the process should be sent requests, with each part's state and since when",
+    response: { 200: ReadySchema, 503: ReadySchema },
+  };
+  app.get("/health/ready", { schema: readySchema }, async (_request, reply) => {
+    const components = health.states();
+    const states = Object.values(components);
+    // A part that fails does not make the process useless: it serves what it has while a database is away, and taking
+    // all processes out at once would take that from everybody.
+    const isStarting = states.some(({ reason }) => reason === "starting");
+    const isStopping = states.some(({ status }) => status === "stopped");
+    const status = isStopping ? "stopping" : isStarting ? "starting" : "ready";
+    reply.code(status === "ready" ? 200 : 503).header("cache-control", "no-store");
+    return { status, components };
+  });
 }
