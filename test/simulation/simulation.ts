@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { readCacheState } from "@emcache/cache-file";
 import type { Entity } from "@emcache/protocol";
 import Database from "better-sqlite3";
-import { pino } from "pino";
 import { MemoryOplog } from "../../packages/server/src/oplog/testing/memory-oplog.ts";
+import { createLogger } from "../../packages/server/src/runtime/logger.ts";
 import { compareCache, expectedOf } from "../support/oracle.ts";
 import { LogOracle, revisionOf, violate } from "./log-oracle.ts";
 import { type CommandFault, ModelServer } from "./model-server.ts";
@@ -179,10 +179,10 @@ export class Simulation {
       lease: this.#lease,
       logFaults: this.#logFaults,
       copiesMax: this.#scenario.copiesMax,
-      logger: pino(
-        { level: "warn", base: null, timestamp: false },
-        { write: (line: string) => this.scheduler.note(`${name}: ${line.trim()}`) },
-      ),
+      logger: createLogger({
+        level: "warn",
+        destination: { write: (line) => this.scheduler.note(`${name}: ${line.trim()}`) },
+      }),
       onCommit: (from, head) => this.#notify(from, head),
     });
     this.#processes.push(process);
