@@ -130,7 +130,7 @@ export class Postgres implements Service {
           onAttempt();
         },
       });
-      await this.#tellWritable(signal).catch(() => "the next look says so");
+      await this.#look(signal).catch(() => "the next look says so");
       this.#options.logger.info({ event: "postgres_ready" }, "PostgreSQL is ready");
       this.#ready.resolve();
       onAttempt();
@@ -146,15 +146,22 @@ export class Postgres implements Service {
     await this.#warm();
   }
 
-  /** A server that answers may still take no writes: a standby after a failover, or one that its operator made read-only. */
-  async #tellWritable(signal: AbortSignal): Promise<void> {
+  /**
+   * A server that answers may still take no writes: a standby after a failover, or one that its operator made read-only.
+   * Throws where it is absent, or is another one than before: a restart may have gone by between two looks.
+   */
+  async #look(signal: AbortSignal): Promise<void> {
     const { rows } = await withClient(this.pool, { signal, timeoutMs: CHECK_TIMEOUT_MS }, (client) =>
-      client.query<{ standby: boolean; read_only: boolean }>(
-        "SELECT pg_is_in_recovery() AS standby, current_setting('transaction_read_only')::boolean AS read_only",
+      client.query<{ standby: boolean; read_only: boolean; has_schema: boolean }>(
+        `SELECT pg_is_in_recovery() AS standby, current_setting('transaction_read_only')::boolean AS read_only,
+           to_regclass('emcache.schema_migration') IS NOT NULL AS has_schema`,
       ),
     );
     const { health } = this.#options;
-    if (rows[0]?.read_only !== true) return health.healthy();
+    if (rows[0]?.has_schema !== true) {
+      throw new EmcacheError("postgres_unavailable", "PostgreSQL has no schema emcache any more; it is made anew");
+    }
+    if (!rows[0].read_only) return health.healthy();
     const what = rows[0].standby ? "it is a standby" : "it is set to be read-only (default_transaction_read_only)";
     health.degraded(new EmcacheError("postgres_unavailable", `This PostgreSQL takes no writes: ${what}`));
   }
@@ -172,7 +179,7 @@ export class Postgres implements Service {
     for (;;) {
       await this.#interval(signal);
       try {
-        await this.#tellWritable(signal);
+        await this.#look(signal);
       } catch (error) {
         signal.throwIfAborted();
         this.#options.logger.warn({ event: "postgres_lost" }, messageOf(error));
