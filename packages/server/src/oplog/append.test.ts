@@ -218,3 +218,21 @@ test("what a process loads is what the last append made durable", async () => {
   expect(loaded).toEqual({ checkpoint, copies: [{ ...copy, lastId: null, state: "done" }] });
   expect((await fixture.reader.batchAt(1))?.clusterTime).toBe(2n ** 63n + 9n);
 });
+
+test("invariant 11: one history: a log that was set back under its writer refuses it until the writer has loaded what is there", async () => {
+  const log = await fixture.log("main");
+  await log.append(batchOf([upsert("kept")], { checkpoint: checkpointAt("kept") }), testSignal());
+  const { rows } = await fixture.postgres.pool.query("SELECT * FROM emcache.source_checkpoint WHERE source = 'main'");
+  const [kept] = rows as { append_number: string; append_tag: string; resume_token: Buffer }[];
+  await log.append(batchOf([upsert("lost")], { checkpoint: checkpointAt("lost") }), testSignal());
+  // As a restored backup has it.
+  await fixture.postgres.pool.query(
+    "UPDATE emcache.source_checkpoint SET append_number = $1, append_tag = $2, resume_token = $3 WHERE source = 'main'",
+    [kept?.append_number, kept?.append_tag, kept?.resume_token],
+  );
+  const next = batchOf([upsert("next")], { checkpoint: checkpointAt("next") });
+  const refused = await log.append(next, testSignal()).catch((error: unknown) => error);
+  expect(refused).toMatchObject({ code: "history_mismatch", retryable: false });
+  expect((await log.load(testSignal())).checkpoint?.resumeToken).toEqual(Buffer.from("kept"));
+  await log.append(next, testSignal());
+});

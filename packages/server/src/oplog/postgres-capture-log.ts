@@ -102,6 +102,11 @@ export class PostgresCaptureLog extends ExactlyOnceLog {
       if (state === "EM002") {
         return { firstPosition: Number((error as pg.DatabaseError).detail), place: null };
       }
+      // No append of ours comes between: the log is an older one than before. What it has is to be loaded again.
+      if (state === "EM003") {
+        const words = `the log was set back: it is not where source "${this.sourceName}" has appended to`;
+        throw new EmcacheError("history_mismatch", words, { cause: error });
+      }
       // Retention dropped the partition between the taking of the batch's id and the rows: a new id is taken.
       if (state === "23514")
         throw new EmcacheError("postgres_unavailable", "the batch's partition is gone", { cause: error });

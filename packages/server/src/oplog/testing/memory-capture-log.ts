@@ -45,7 +45,7 @@ export class MemoryCaptureLog extends ExactlyOnceLog {
         case "EM002":
           return { firstPosition: error.firstPosition, place: null };
         case "EM003":
-          throw new EmcacheError("internal", "it is not the next append of its source", { cause: error });
+          throw new EmcacheError("history_mismatch", "it is not the next append of its source", { cause: error });
       }
     }
   }
