@@ -31,11 +31,20 @@ interface Run {
 const folder = useTestFolder("verify");
 let system: TestSystem;
 
-/** `POST /api/entities/{name}/verify`, read to its end. */
-async function verify(entity: string, query = ""): Promise<Run> {
+/** `POST /api/entities/{name}/verify`, read to its end; repeated while the cache is not there yet after a start. */
+function verify(entity: string, query = ""): Promise<Run> {
   const url = `${system.emcache.address}/api/entities/${entity}/verify?${query}`;
-  const answer = await fetch(url, { method: "POST", signal: AbortSignal.timeout(100_000) });
-  return runOf(await answer.text());
+  let text = "";
+  return eventually(
+    async () => {
+      const answer = await fetch(url, { method: "POST", signal: AbortSignal.timeout(100_000) });
+      text = await answer.text();
+      const run = runOf(text);
+      return answer.status === 503 || run.text.includes("verification_not_ready") ? null : run;
+    },
+    100_000,
+    () => `${entity} is verified; the last answer: ${text}`,
+  );
 }
 
 function runOf(text: string): Run {
@@ -201,6 +210,9 @@ describe.each(FAULT_SOURCES)("emcache verify on %s", (source) => {
     );
     await rawInsert(system.mongo.uri, system.mongo.databaseName, name, documents);
     await system.create(entity);
+    // The stream brings the documents once more: what it brings after the damage would mend it.
+    await system.collection(name).insertOne({ _id: 777_777 as never, v: "fence" });
+    await system.waitForRow(name, "777777", 30_000);
     const clean = await verify(name);
     expect(clean.differences, clean.text).toEqual([]);
     expect(clean.result).toMatchObject({ equal: true });
@@ -210,12 +222,28 @@ describe.each(FAULT_SOURCES)("emcache verify on %s", (source) => {
     // Each row wrong: each is named and repaired. None: each is missing.
     await damage(name, (database) => database.exec("UPDATE data SET v = 'wrong'"));
     const wrong = await verify(name, "limit=1000&repair=true");
-    expect(wrong.result, wrong.text).toMatchObject({ differences: rows, reasons: { differs: rows }, repaired: rows });
+    expect(wrong.result, wrong.text).toMatchObject({ differences: rows, reasons: { differs: rows } });
+    // dev-mongo finds no document by an _id that is no JavaScript value: a new copy repairs those.
+    const byCopy = rows - Number(wrong.result?.["repaired"]);
+    expect(byCopy).toBeLessThan(source === "dev-mongo" ? 4 : 1);
+    expect(wrong.result?.["copy_requested"]).toBe(byCopy > 0);
+    const mended = await eventually(
+      async () => {
+        const run = await verify(name);
+        return run.result?.["equal"] === true ? run : null;
+      },
+      60_000,
+      () => "all rows are mended",
+    );
+    expect(mended.result).toMatchObject({ rows });
     await damage(name, (database) => database.exec("DELETE FROM data; DELETE FROM id_types"));
     const missing = await verify(name, "limit=1000&repair=true");
     expect(missing.result, missing.text).toMatchObject({ reasons: { missing: expect.any(Number) } });
-    const after = await verify(name);
-    expect(after.differences, after.text).toEqual([]);
+    await eventually(
+      async () => (await verify(name)).result?.["equal"] === true,
+      60_000,
+      () => "all rows are back",
+    );
   });
 
   test("a rejected document is no difference", async () => {

@@ -1,6 +1,6 @@
-import { BSON } from "mongodb";
 import { type ClusterTime, laterOf, timestampOf } from "./cluster-time.ts";
 import type { CursorReply } from "./cursor-reply.ts";
+import { idFilter, isExactId } from "./id-filter.ts";
 import { RawCursor } from "./raw-cursor.ts";
 import { idKeyOf } from "./raw-document.ts";
 import type { SourceConnection } from "./source-connection.ts";
@@ -26,13 +26,14 @@ export async function lookUpDocuments(
   options: { readonly after: ClusterTime | null; readonly bytesMax: number; readonly signal: AbortSignal },
 ): Promise<LookedUp | null> {
   const { after, bytesMax, signal } = options;
-  const ids = documentKeys.map((key) => BSON.deserialize(key, { promoteValues: false, promoteBuffers: false })["_id"]);
   const command = {
     find: collection,
-    filter: { _id: ids.length === 1 ? { $eq: ids[0] } : { $in: ids } },
-    batchSize: ids.length + 1,
+    filter: idFilter(documentKeys),
+    batchSize: documentKeys.length + 1,
     readConcern: { level: "majority", ...(after === null ? {} : { afterClusterTime: timestampOf(after) }) },
   };
+  // What else an inexact filter finds is passed over.
+  const wanted = documentKeys.every(isExactId) ? null : new Set(documentKeys.map(idKeyOf));
   const documents = new Map<string, Buffer>();
   const { cursor, first } = await RawCursor.open(source, collection, command, signal);
   try {
@@ -44,7 +45,7 @@ export async function lookUpDocuments(
       if (sizeBytes > bytesMax && documentKeys.length > 1) return null;
       for (const document of reply.documents) {
         const idKey = idKeyOf(document);
-        if (idKey !== null) documents.set(idKey, document);
+        if (idKey !== null && (wanted === null || wanted.has(idKey))) documents.set(idKey, document);
       }
       if (cursor.isExhausted) return { documents, operationTime };
       reply = await cursor.getMore({ documentsMax: documentKeys.length }, signal);

@@ -3,6 +3,7 @@ import { isAbort } from "../runtime/error-message.ts";
 import type { DocumentEvent } from "./change-event.ts";
 import type { ClusterTime } from "./cluster-time.ts";
 import { lookUpDocuments } from "./document-lookup.ts";
+import { isExactId } from "./id-filter.ts";
 import { findElement, idKeyOf, singleElementDocument } from "./raw-document.ts";
 import type { SourceConnection } from "./source-connection.ts";
 import type { Horizon, StreamProgress } from "./stream-progress.ts";
@@ -152,7 +153,8 @@ export async function eventsOf(
   const keys = new Map<string, Buffer>();
   for (const documentKey of documentKeys) {
     const isFound = together?.documents.has(idKeyOf(documentKey) ?? "") === true;
-    const alone = isFound ? null : await lookUpDocuments(source, collection, [documentKey], options);
+    const alone =
+      isFound || !isExactId(documentKey) ? null : await lookUpDocuments(source, collection, [documentKey], options);
     const document = [...(alone?.documents.values() ?? [])][0];
     const key = document === undefined ? documentKey : keyOf(document);
     const idKey = idKeyOf(key);

@@ -24,7 +24,7 @@ export class CachedRows {
   readonly #database: ReturnType<typeof openReader>;
   readonly #isNumberId: boolean;
   readonly #find: (id: string | bigint) => RawRow | undefined;
-  readonly #pageAfter: (rowId: bigint, limit: number) => RawRow[];
+  readonly #pageAfter: (rowId: bigint | null, limit: number) => RawRow[];
 
   constructor(path: string, entity: Entity) {
     this.#database = openReader(path);
@@ -44,10 +44,10 @@ export class CachedRows {
       `LEFT JOIN "id_types" t ON t."table_name" = 'data' AND t."id" = d."id"`;
     const find = this.#database.prepare<[string | bigint], RawRow>(`${select} WHERE d."id" = ?`).raw();
     this.#find = (id) => find.get(id);
-    const page = this.#database
-      .prepare<[bigint, number], RawRow>(`${select} WHERE d.${rowId} > ? ORDER BY d.${rowId} LIMIT ?`)
-      .raw();
-    this.#pageAfter = (after, limit) => page.all(after, limit);
+    const order = `ORDER BY d.${rowId} LIMIT ?`;
+    const first = this.#database.prepare<[number], RawRow>(`${select} ${order}`).raw();
+    const next = this.#database.prepare<[bigint, number], RawRow>(`${select} WHERE d.${rowId} > ? ${order}`).raw();
+    this.#pageAfter = (after, limit) => (after === null ? first.all(limit) : next.all(after, limit));
   }
 
   /** The rows of these ids, in one state of the file. */
@@ -62,11 +62,9 @@ export class CachedRows {
     return rows;
   }
 
-  /** The next rows in the order of their numbers; `after` null for the first. */
+  /** The next rows in the order of their numbers; `after` null for the first ones. */
   page(after: bigint | null, limit: number): CachedRow[] {
-    return this.#read((mainClass) =>
-      this.#pageAfter(after ?? -(2n ** 63n), limit).map((row) => cachedRow(row, mainClass)),
-    );
+    return this.#read((mainClass) => this.#pageAfter(after, limit).map((row) => cachedRow(row, mainClass)));
   }
 
   close(): void {

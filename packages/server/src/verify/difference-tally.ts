@@ -39,7 +39,8 @@ export class DifferenceTally {
           return cellText(expected.values[column] ?? null) !== cellText(cached.values[column] ?? null);
         });
       // Where the key is a part of `_id`, the class stands for the whole, which has parts.
-      const idType = bsonTypeName(idClass > BSON_TYPE.minKey ? BSON_TYPE.document : idClass);
+      const type = one.documentKey?.[4] ?? (idClass > BSON_TYPE.minKey ? BSON_TYPE.document : idClass);
+      const idType = bsonTypeName(type);
       listener.onDifference({ docId, idType, reason, columns, position, repaired });
     }
   }
@@ -62,8 +63,8 @@ export class DifferenceTally {
   }
 }
 
-function reasonOf({ expected, cached }: Confirmed, position: number | null): DifferenceReason {
-  if (expected === null) return "extra";
+function reasonOf({ isInSource, cached }: Confirmed, position: number | null): DifferenceReason {
+  if (!isInSource) return "extra";
   if (cached === null) return "missing";
   return position === null ? "differs" : "older";
 }

@@ -12,13 +12,17 @@ export interface Suspect {
   readonly docId: string;
   readonly idClass: number;
   readonly documentKey: Buffer;
+  /** Of the row that the document was to have when it was read with its range; null where none was read. */
+  readonly fingerprint: string | null;
 }
 
 /** One that does, after it was read again. */
-export interface Confirmed extends Omit<Suspect, "documentKey"> {
-  /** Null where the document can't be told from its row. */
+export interface Confirmed extends Omit<Suspect, "documentKey" | "fingerprint"> {
+  /** Whether the source has the document: its row is to be there. */
+  readonly isInSource: boolean;
+  /** Null where no look-up by `_id` finds the document: it can't be repaired alone. */
   readonly documentKey: Buffer | null;
-  /** What the source has; null: nothing that is to have a row. */
+  /** What the document's row is to be, as looked up; null where none was. */
   readonly expected: ExpectedRow | null;
   /** What the cache has; null: nothing. */
   readonly cached: CachedRow | null;
@@ -99,10 +103,18 @@ export class SuspectCheck {
         touched.push(suspect);
         continue;
       }
-      const document = documents.get(idKeyOf(suspect.documentKey) ?? "");
-      const expected = document === undefined ? null : this.#expected.of(document);
       const row = cached.get(suspect.docId) ?? null;
-      if (isDifferent(suspect, expected, row)) different.push({ ...suspect, expected, cached: row });
+      const document = documents.get(idKeyOf(suspect.documentKey) ?? "");
+      if (document === undefined && suspect.fingerprint !== null) {
+        // It was read, and the stream knows nothing of its end: a server that can't find an `_id` of its type.
+        const { docId, idClass, fingerprint } = suspect;
+        if (row !== null && isAsExpected({ docId, idClass, fingerprint }, row)) continue;
+        different.push({ docId, idClass, documentKey: null, isInSource: true, expected: null, cached: row });
+        continue;
+      }
+      const expected = document === undefined ? null : this.#expected.of(document);
+      if (!isDifferent(suspect, expected, row)) continue;
+      different.push({ ...suspect, isInSource: expected !== null, expected, cached: row });
     }
     return { different, touched };
   }

@@ -216,7 +216,7 @@ export class Verification {
       const different = part.map((cached) => {
         const { docId, idClass } = cached;
         const documentKey = documentKeyOf(docId, idClass, this.#expected.target.mapper);
-        return { docId, idClass, documentKey, expected: null, cached };
+        return { docId, idClass, documentKey, isInSource: false, expected: null, cached };
       });
       await this.#settle(different, time);
     }
@@ -244,7 +244,7 @@ export class Verification {
     const unrepaired = new Set<string>();
     for (const { docId, idClass, documentKey } of different) {
       if (documentKey === null) unrepaired.add(docId);
-      else known.push({ docId, idClass, documentKey });
+      else known.push({ docId, idClass, documentKey, fingerprint: null });
     }
     if (unrepaired.size > 0 && !this.#isCopyRequested) {
       await requestCopy(entity.id, signal);

@@ -6,7 +6,7 @@ import { Verification } from "./verification.ts";
 import type { VerificationContext } from "./verification-context.ts";
 import type { VerifyListener, VerifyOptions, VerifyResult } from "./verify-report.ts";
 
-export type { Difference, VerifyListener, VerifyProgress, VerifyResult } from "./verify-report.ts";
+export type { Difference, VerifyListener, VerifyResult } from "./verify-report.ts";
 
 export interface VerifierOptions extends Pick<VerificationContext, "oplog" | "log" | "caches" | "ask" | "requestCopy"> {
   /** Where a configured source is; null for one that this process does not know. */
