@@ -13,6 +13,9 @@ import type { ShelvedFile } from "./snapshot-shelf.ts";
 import { SnapshotPruner } from "./snapshot-pruner.ts";
 import { SnapshotTasks } from "./snapshot-tasks.ts";
 
+/** What lies on other machines is listed if PostgreSQL says so in this time; what lies here is listed in any case. */
+const LIST_WAIT_MS = 2000;
+
 /** Null where that doesn't matter: the newest, of the live version. */
 interface WantedSnapshot {
   readonly version: number | null;
@@ -147,7 +150,8 @@ export class SnapshotManager implements Service {
     await this.#pruner.dropStrange();
     const here = await this.#parts.shelf.verified();
     const ids = new Set(here.map(({ id }) => id));
-    const elsewhere = await this.#parts.register.elsewhere(entityName ?? null, this.#tasks.signal).catch(() => []);
+    const signal = AbortSignal.any([this.#tasks.signal, AbortSignal.timeout(LIST_WAIT_MS)]);
+    const elsewhere = await this.#parts.register.elsewhere(entityName ?? null, signal).catch(() => []);
     const others = elsewhere.map(({ manifest }) => manifest).filter(({ id }) => !ids.has(id));
     return [...here, ...others]
       .filter(({ entity }) => entityName === undefined || entity === entityName)
