@@ -69,13 +69,17 @@ export class FollowedEntity {
     return isFollowing(this.#state) && performance.now() >= this.#pausedUntilMs;
   }
 
+  /** Whether a snapshot of it is to be fetched now. */
   get needsSnapshot(): boolean {
-    return needsSnapshot(this.#state);
+    return needsSnapshot(this.#state) && this.pausedMs === 0;
   }
 
   /** Something happened to it. With an error, that is what `status()` shows until it is well again. */
   happened(event: FollowEvent, error: unknown = null): void {
-    this.#state = nextFollowState(this.#state, event);
+    const before = this.#state;
+    this.#state = nextFollowState(before, event);
+    // One that is reset again and again waits longer each time, until a page is applied.
+    if (this.#state === "resetting" && before !== "resetting") this.pause(this.backoff.nextMs() / 2);
     if (error !== null) this.#error = shownError(error);
     else if (this.#state === "live" || event === "snapshot_ready") this.#error = null;
     this.#report.status(this.status());
@@ -140,14 +144,9 @@ export class FollowedEntity {
 
   /** Lets a fetched file take the place of the one that is served, if any. Throws what the opening throws. */
   async take(snapshot: DownloadedSnapshot, entity: Entity): Promise<void> {
-    const file = CacheFile.open(snapshot.path, { entity, logId: snapshot.logId });
+    const file = this.#openFetched(snapshot, entity);
     const [old, changes] = [this.#file, this.#changes];
-    try {
-      this.#folder.serve(this.name, file.path);
-    } catch (error) {
-      file.close();
-      throw error;
-    }
+    this.#pausedUntilMs = 0;
     if (old !== null) this.#resets += 1;
     this.#file = file;
     this.#changes = null;
@@ -214,6 +213,20 @@ export class FollowedEntity {
       rejects: this.#rejects,
       heardAtMs: this.#heardAtMs,
     };
+  }
+
+  /** Opens a fetched file and lets the name lead to it; what can't be used is removed. */
+  #openFetched({ path, logId }: DownloadedSnapshot, entity: Entity): CacheFile {
+    let file: CacheFile | null = null;
+    try {
+      file = CacheFile.open(path, { entity, logId });
+      this.#folder.serve(this.name, path);
+      return file;
+    } catch (error) {
+      file?.close();
+      this.#folder.remove(path);
+      throw error;
+    }
   }
 
   get #opened(): CacheFile {

@@ -32,6 +32,8 @@ const MAINTAIN_MS = 5_000;
 const CHECK_BYTES = 4 * 1024 * 1024;
 /** Nothing came, though it wasn't waited for: not to ask again at once. */
 const IDLE_MS = 200;
+/** Snapshots fetched at once; less than the connections that there may be, so that the log is followed beside them. */
+const FETCHES_MAX = 4;
 /** How often an entity that the server doesn't have is asked for. */
 const MISSING_MS = 5_000;
 
@@ -97,17 +99,19 @@ export class Follower {
     const [first, second] = groups;
     const waitSignal = AbortSignal.any([signal, this.#wake.signal]);
     if (first === undefined) {
-      const pausedMs = Math.min(...this.#entities.map((entity) => entity.pausedMs || Infinity), MAINTAIN_MS);
-      await sleep(pausedMs, waitSignal);
+      await sleep(Math.min(...this.#pauses(), MAINTAIN_MS), waitSignal);
       return;
     }
     const wasAt = first.point.position;
     if (second === undefined) {
-      const paused = this.#entities.map(({ pausedMs }) => pausedMs).filter((ms) => ms > 0);
       // Who isn't known to be at the head wants to know that first.
       const isLive = first.entities.every(({ state }) => state === "live");
-      const waitMs = isLive ? Math.round(Math.min(WAIT_MS, ...paused)) : 0;
+      const waitMs = isLive ? Math.round(Math.min(WAIT_MS, ...this.#pauses())) : 0;
+      const askedAtMs = performance.now();
       await this.#follow(first, undefined, waitMs, waitSignal);
+      // A server that is about to stop answers at once, with nothing.
+      const isEmpty = first.entities.every((entity) => entity.isFollowing && entity.point.position === wasAt);
+      if (waitMs > 0 && isEmpty && performance.now() - askedAtMs < IDLE_MS) await sleep(IDLE_MS, waitSignal);
       return;
     }
     await this.#follow(first, second, 0, waitSignal);
@@ -179,9 +183,10 @@ export class Follower {
     for (const entity of entities) entity.happened(event, error);
   }
 
-  /** Begins to fetch what needs a snapshot. */
+  /** Begins to fetch what needs a snapshot, a few at a time. */
   #fetchMissing(signal: AbortSignal): void {
     for (const entity of this.#entities) {
+      if (this.#fetching.size >= FETCHES_MAX) return;
       if (!entity.needsSnapshot || this.#fetching.has(entity)) continue;
       const fetching = this.#fetch(entity, signal).finally(() => {
         this.#fetching.delete(entity);
@@ -191,29 +196,30 @@ export class Follower {
     }
   }
 
-  /** Fetches until it succeeds. An entity that is reset again and again waits longer each time, until a page is applied. */
+  /** One attempt; after a failure the entity waits for the next one. */
   async #fetch(entity: FollowedEntity, signal: AbortSignal): Promise<void> {
     const { name } = entity;
-    if (entity.state === "resetting") await sleep(entity.backoff.nextMs() / 2, signal);
-    while (!signal.aborted) {
-      try {
-        const served = await this.#api.entity(name, signal);
-        const version = served.entity.id;
-        const download = { entity: name, version, folder: this.#folder, signal };
-        const snapshot = await downloadSnapshot(this.#api, download);
-        await entity.take(snapshot, served.entity);
-        return;
-      } catch (error) {
-        if (signal.aborted) return;
-        entity.failed(error);
-        const isNone = error instanceof EmcacheError && error.code === "snapshot_not_found";
-        // A token that may only read can't have one made; then whoever may is waited for.
-        if (isNone && (await this.#createSnapshot(name, signal))) continue;
-        await sleep(entity.backoff.nextMs(retryAfterMs(error)), signal);
-      }
+    try {
+      const served = await this.#api.entity(name, signal);
+      const download = { entity: name, version: served.entity.id, folder: this.#folder, signal };
+      const snapshot = await downloadSnapshot(this.#api, download);
+      await entity.take(snapshot, served.entity);
+    } catch (error) {
+      if (signal.aborted) return;
+      entity.failed(error);
+      const isNone = error instanceof EmcacheError && error.code === "snapshot_not_found";
+      // A token that may only read can't have one made; then whoever may is waited for.
+      if (isNone && (await this.#createSnapshot(name, signal))) return;
+      entity.pause(entity.backoff.nextMs(retryAfterMs(error)));
     }
   }
 
+  /** How long each entity that waits for another attempt still does, in ms. */
+  #pauses(): number[] {
+    return this.#entities.map(({ pausedMs }) => pausedMs).filter((ms) => ms > 0);
+  }
+
+  /** Whether one was made. */
   async #createSnapshot(name: string, signal: AbortSignal): Promise<boolean> {
     try {
       await this.#api.createSnapshot(name, signal);

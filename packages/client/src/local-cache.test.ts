@@ -123,7 +123,7 @@ test("watch: evaluated again only when a table that it reads changed", async () 
   expect(queries).toHaveBeenCalledTimes(2);
   queries.mockRestore();
   end();
-  expect(() => cache.watch("SELECT nothing FROM users", [], () => {})).toThrow("no such column");
+  expect(() => cache.watch("SELECT missing FROM users", [], () => {})).toThrow("no such column");
 });
 
 test("a listener that throws is told as an error, and ends nothing", async () => {

@@ -71,6 +71,7 @@ export class LocalCache<Entities extends object = Record<string, Row>> extends E
     void this.#thread.ended().then((error) => {
       if (this.#state === "closed") return;
       this.#waiters.fail(error ?? closedError());
+      this.#state = "stale";
       if (error !== null && this.listenerCount("error") > 0) this.emit("error", error);
     });
   }

@@ -135,12 +135,12 @@ export class TestLog {
     this.#changed();
   }
 
-  /** Rows by id, as a cache of the entity should have them. */
-  expected(name: string): Map<string, string> {
+  /** Rows by id, as a cache of the entity that is at a position (default: the head) should have them. */
+  expected(name: string, until = this.head): Map<string, string> {
     const { id } = this.entities.get(name) as Entity;
     let served = new Map<string, string>();
     let copied: Map<string, string> | null = null;
-    for (const row of this.rows.filter(({ version }) => version === id)) {
+    for (const row of this.rows.slice(0, until).filter(({ version }) => version === id)) {
       if (row.operation === "sync_start") copied = new Map();
       if (row.operation === "sync_end" && copied !== null) [served, copied] = [copied, null];
       for (const table of row.origin === "copy" ? [copied] : [served, copied]) {
