@@ -168,6 +168,9 @@ function logParts(config: Config, rootLogger: Logger, health: HealthRegistry): L
     get rowsMax() {
       return config.retention.rowsMax;
     },
+    get rowsHardMax() {
+      return config.retention.rowsHardMax;
+    },
     claimTtlS: config.retention.claimTtlS,
     logger,
     health: health.component("retention"),

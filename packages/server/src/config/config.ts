@@ -80,6 +80,12 @@ export interface Config {
     readonly rowsPerSMax: number;
     readonly readPreference: "primary" | "secondary";
   };
-  readonly retention: { readonly ageS: number; readonly rowsMax: number; readonly claimTtlS: number };
+  readonly retention: {
+    readonly ageS: number;
+    readonly rowsMax: number;
+    /** 0: four times `rowsMax`. */
+    readonly rowsHardMax: number;
+    readonly claimTtlS: number;
+  };
   readonly memory: { readonly captureBytesMax: number; readonly followBytesMax: number };
 }

@@ -205,6 +205,7 @@ function buildConfig(values: OptionValues, sources: Readonly<Record<string, Sour
       claimTtlS: values["retention.claim_ttl"],
     },
     memory: {
+      rowsHardMax: values["retention.rows_hard_max"],
       captureBytesMax: values["memory.capture_bytes_max"],
       followBytesMax: values["memory.follow_bytes_max"],
     },

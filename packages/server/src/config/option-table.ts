@@ -195,12 +195,22 @@ export const OPTIONS = {
   "retention.rows_max": integerOption({
     isReloadable: true,
     description:
-      "Rows that the oplog keeps. It keeps more for caches, consumers and the newest snapshots that still need them, up to four times as many: then the oldest go all the same, with an error in the log, and whoever needed them starts anew.",
+      "Rows that the oplog keeps. It keeps more for caches, consumers and the newest snapshots that still need them, up to `retention.rows_hard_max`.",
     min: 1_000,
     max: 1_000_000_000_000,
     unit: "rows",
     default: 50_000_000,
-    reason: "about 25 GB at 500 bytes a row, and 100 GB at the very most",
+    reason: "about 25 GB at 500 bytes a row",
+  }),
+  "retention.rows_hard_max": integerOption({
+    isReloadable: true,
+    description:
+      "Rows above which the oldest go even where a cache, a consumer or the newest snapshot still needs them: with an error in the log, and whoever needed them starts anew. 0: four times `retention.rows_max`; a number below that one counts as that one.",
+    min: 0,
+    max: 4_000_000_000_000,
+    unit: "rows",
+    default: 0,
+    reason: "100 GB at the very most with the other defaults: a reader that hangs can't fill PostgreSQL's disk",
   }),
   "retention.claim_ttl": secondsOption({
     description: "How long a cache or a client that went silent still holds back the removal of rows that it needs.",

@@ -40,6 +40,7 @@ function retention(options: Partial<RetentionOptions> = {}): Retention {
     pool: fixture.postgres.pool,
     ageS: 86_400,
     rowsMax: 80,
+    rowsHardMax: 0,
     claimTtlS: 3_600,
     logger: testLogger,
     health: new ComponentHealth("retention"),
@@ -113,6 +114,16 @@ describe("what readers still need", () => {
     expect(await floorOf()).toBe(101);
     expect(lines.length).toBeGreaterThan(0);
     expect(lines[0]).toContain('"overruled":["consumer billing"]');
+  });
+
+  test("without a hard limit of its own it is four times as many rows; below the limit it is the limit", async () => {
+    const claims = new ClaimStore(fixture.postgres.pool);
+    await claims.upsertClaim({ name: "billing", kind: "consumer", versions: [1], position: 0 });
+    await fill(33, retention());
+    // 320 rows above it: the first partition alone is due.
+    expect(await floorOf()).toBe(11);
+    await retention({ rowsHardMax: 20 }).runOnce(testSignal());
+    expect(await floorOf()).toBe(251);
   });
 
   test("whoever is told that it is too late finds a snapshot that the log goes on from, however often it asks", async () => {

@@ -25,6 +25,9 @@ const PARTITIONS_AHEAD = 2;
 /** The log is kept in about this many partitions: storage comes free in steps of an eighth. */
 const PARTITIONS_KEPT = 8;
 
+/** Where `rowsHardMax` says nothing: days of absence at the usual rate are borne, an endless one isn't. */
+const HARD_MAX_FACTOR = 4;
+
 const STATEMENT_TIMEOUT_MS = 60_000;
 
 /** A drop needs the log for itself for an instant; it rather tries again than makes others wait behind it for long. */
@@ -36,8 +39,8 @@ export interface RetentionOptions {
   readonly ageS: number;
   /** How many rows are kept. */
   readonly rowsMax: number;
-  /** Above this many rows claims and snapshots don't count any more. Default: four times `rowsMax`. */
-  readonly rowsHardMax?: number;
+  /** Above this many rows claims and snapshots don't count any more; 0: four times `rowsMax`. Never below `rowsMax`. */
+  readonly rowsHardMax: number;
   /** A claim that is older, in seconds, doesn't count. */
   readonly claimTtlS: number;
   readonly logger: Logger;
@@ -120,6 +123,7 @@ export class Retention implements Service {
       } catch (error) {
         if (signal.aborted) return;
         health.degraded(error);
+        health.retried(error);
         logger.warn({ event: "retention_failed" }, messageOf(error));
       }
       await sleep(intervalMs, signal).catch(() => undefined);
@@ -161,7 +165,8 @@ export class Retention implements Service {
     { endPosition, newestAgeS }: PartitionFacts,
   ): Promise<{ isDue: boolean; overruled: string[] }> {
     if (endPosition === null) return { isDue: true, overruled: [] };
-    const { ageS, rowsMax, rowsHardMax = rowsMax * 4, claimTtlS } = this.#options;
+    const { ageS, rowsMax, claimTtlS } = this.#options;
+    const rowsHardMax = Math.max(rowsMax, this.#options.rowsHardMax || rowsMax * HARD_MAX_FACTOR);
     const { rows } = await client.query<{ position: string }>("SELECT position FROM emcache.head");
     const rowsAbove = Number(rows[0]?.position ?? 0) - endPosition;
     const isDue = (newestAgeS ?? 0) >= ageS || rowsAbove >= rowsMax;
