@@ -5,7 +5,7 @@ import type { Entity } from "@emcache/protocol";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { CacheFile } from "./cache-file.ts";
-import { openReader } from "./open-reader.ts";
+import { openReader, readCacheState } from "./open-reader.ts";
 import type { CacheRow } from "./cache-row.ts";
 
 const ENTITY: Entity = {
@@ -55,6 +55,17 @@ function change(sql: string): void {
   database.exec(sql);
   database.close();
 }
+
+it.each([
+  ["an older format", "PRAGMA user_version = 0", "older-format"],
+  ["a newer format", "PRAGMA user_version = 2", "newer-format"],
+])("a file of %s is not read, and the reason names it", (_, sql, reason) => {
+  makeFile();
+  change(sql);
+  const expected = expect.objectContaining({ code: "cache_damaged", details: { path, reason } });
+  expect(() => open()).toThrow(expected);
+  expect(() => readCacheState(path)).toThrow(expected);
+});
 
 it.each([
   ["a missing table", 'DROP TABLE "data_sync"'],

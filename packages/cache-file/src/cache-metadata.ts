@@ -3,7 +3,10 @@ import type { Database } from "better-sqlite3";
 import type { CacheMode, DataState, LogPoint } from "./cache-row.ts";
 import { damagedError } from "./sqlite-error.ts";
 
-/** Number of the layout of cache files and snapshots; another number is another program's file. */
+/**
+ * Number of the layout of cache files and snapshots, in `PRAGMA user_version` and in `metadata.format`. A file of another
+ * number is not read: it was written by an older or a newer EMCache, and a cache can always be built anew.
+ */
 export const CACHE_FORMAT = 1;
 
 /** `PRAGMA application_id` of every cache file and snapshot: "EMCa". `file` and SQLite's own tools show it. */
@@ -106,8 +109,21 @@ export function stateWriter(database: Database): (before: CacheState, after: Cac
   };
 }
 
+/**
+ * Throws `cache_damaged` where a file of EMCache's has another format. Looked at before anything else in it, because
+ * all else may differ with it.
+ */
+export function requireFormat(database: Database): void {
+  if (database.pragma("application_id", { simple: true }) !== CACHE_APPLICATION_ID) return;
+  const format = Number(database.pragma("user_version", { simple: true }));
+  if (format === CACHE_FORMAT) return;
+  const reason = format > CACHE_FORMAT ? "newer-format" : "older-format";
+  throw damagedError(database.name, `its format is ${format}, this EMCache reads and writes ${CACHE_FORMAT}`, reason);
+}
+
 /** Reads `metadata` of an open cache file or snapshot. Throws `cache_damaged` where a value is missing or unreadable. */
 export function readMetadata(database: Database): CacheIdentity & { readonly state: CacheState } {
+  requireFormat(database);
   const rows = database.prepare<[], [string, string | number]>('SELECT key, value FROM "metadata"').raw().all();
   const values = new Map(rows.map(([key, value]) => [key, String(value)]));
   const text = (key: string): string => {

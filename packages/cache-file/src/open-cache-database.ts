@@ -6,6 +6,7 @@ import {
   CACHE_APPLICATION_ID,
   CACHE_FORMAT,
   readMetadata,
+  requireFormat,
   writeIdentity,
   type CacheIdentity,
   type CacheState,
@@ -50,6 +51,8 @@ export function openCacheDatabase(path: string, identity: CacheIdentity): Opened
       sums.takeAll();
       create(database, identity);
     }
+    // Before the checksums: another EMCache's may be others.
+    requireFormat(database);
     const uncheckedFrom = checkSums(database, sums);
     return { database, sums, state: check(database, identity), uncheckedFrom };
   } catch (error) {
