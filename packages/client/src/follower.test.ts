@@ -393,3 +393,48 @@ test("changes of rows: before and after, through a copy and a new file too, each
     ["d", undefined, 4],
   ]);
 });
+
+test("an answer that was meant for another client, further on, is not taken: it would leave rows out", async () => {
+  const { id } = server.log.define("users", { a: '["a@x",1]' });
+  const { position: after } = server.log.snapshot("users");
+  server.log.append("users", { docId: "left-out" });
+  server.log.append("users", { docId: "b" });
+  const elsewhere = new URLSearchParams({
+    after: String(after + 1),
+    versions: String(id),
+    log_id: server.log.logId,
+    tag: server.log.tagAt(after + 1) ?? "",
+  });
+  let wrong = 0;
+  server.fault = (_request, response, url) => {
+    if (url.pathname !== "/api/follow" || url.searchParams.get("after") !== String(after) || wrong > 0) return false;
+    wrong += 1;
+    const headers = { "emcache-request": "another" };
+    void fetch(`${server.url}/api/follow?${elsewhere.toString()}`, { headers }).then(async (answer) => {
+      response.writeHead(200, { "emcache-request": "another" }).end(await answer.text());
+    });
+    return true;
+  };
+  const client = new RunningFollower(["users"]);
+  await client.equal("users");
+  expect(wrong).toBe(1);
+  expect([...rowsOf("users").keys()].toSorted()).toEqual(["a", "b", "left-out"]);
+});
+
+test("entities meet in one request although the log never stands still", async () => {
+  for (const name of ["users", "orders"]) {
+    server.log.define(name, { a: '["a@x",1]' });
+    server.log.snapshot(name);
+  }
+  let isQuiet = false;
+  server.fault = (_request, _response, url) => {
+    // The head is another one with each request, so no two files are there at once.
+    if (!isQuiet && url.pathname === "/api/follow") server.log.append("users", { docId: `u${server.log.head}` });
+    return false;
+  };
+  const client = new RunningFollower(["users", "orders"]);
+  const isOne = (path: string): boolean => path.match(/versions=/g)?.length === 2;
+  await eventually(() => server.requests.some(isOne), DEADLINE_MS, "one request asks for both");
+  isQuiet = true;
+  for (const name of ["users", "orders"]) await client.equal(name);
+});
