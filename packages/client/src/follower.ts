@@ -115,6 +115,8 @@ export class Follower {
       return;
     }
     await this.#follow(first, second, 0, waitSignal);
+    // Where they have met, the next request is for both.
+    if (first.entities.some((entity) => entity.isFollowing && entity.point.position === second.point.position)) return;
     const last = groups.at(-1) as FollowGroup;
     if (last.entities.every(({ isFollowing }) => isFollowing)) await this.#follow(last, undefined, 0, waitSignal);
     const hasMoved = first.entities.some((entity) => !entity.isFollowing || entity.point.position !== wasAt);
