@@ -225,6 +225,12 @@ export const ERROR_CATALOGUE = {
     hint: "It was set aside as `*.damaged-<when>-<why>` and is being rebuilt; nobody reads it under its name.",
     retryable: true,
   },
+  schema_in_use: {
+    status: 503,
+    title: "The database is used by processes of an older EMCache",
+    hint: "This upgrade can't run beside them: stop the processes that `detail` names. It goes on by itself within two minutes of their end.",
+    retryable: true,
+  },
   cache_unavailable: {
     status: 503,
     title: "The cache directory can't be written",

@@ -10,6 +10,8 @@ import type { Service } from "../runtime/service.ts";
 import { untilAborted } from "../runtime/until-aborted.ts";
 import { EmbeddedPostgres } from "./embedded-postgres.ts";
 import { migrate } from "./migrate.ts";
+import { allMigrations } from "./migrations/all-migrations.ts";
+import { RECORD_INTERVAL_MS, forgetProcess, recordProcess } from "./process-records.ts";
 import { withClient } from "./with-client.ts";
 
 /** How often an idle process looks whether the server is still there. */
@@ -17,6 +19,9 @@ const CHECK_INTERVAL_MS = 2_000;
 
 /** How long that look may take. */
 const CHECK_TIMEOUT_MS = 10_000;
+
+/** A stop doesn't wait for an absent server. */
+const FORGET_TIMEOUT_MS = 1_000;
 
 /** Migrations wait for those of another process. */
 const MIGRATE_TIMEOUT_MS = 120_000;
@@ -51,6 +56,7 @@ export class Postgres implements Service {
   #running: Promise<void> = Promise.resolve();
   #ready = Promise.withResolvers<void>();
   #lookNow: () => void = () => undefined;
+  #recordedAtMs = -Infinity;
 
   constructor(options: PostgresOptions) {
     this.#options = options;
@@ -112,6 +118,11 @@ export class Postgres implements Service {
     this.#end.abort();
     await this.#running;
     this.#ready.promise.catch(() => undefined);
+    if (this.#recordedAtMs !== -Infinity) {
+      await forgetProcess(this.pool, this.applicationName, { signal, timeoutMs: FORGET_TIMEOUT_MS }).catch(
+        () => "its record ends by itself",
+      );
+    }
     await Promise.race([this.pool.end().catch(() => undefined), abortOf(signal)]);
     await this.#embedded?.stop(signal);
     this.#options.health.stopped();
@@ -142,8 +153,22 @@ export class Postgres implements Service {
 
   async #bringUp(signal: AbortSignal): Promise<void> {
     await this.#embedded?.start(signal);
-    await migrate(this.pool, { signal, timeoutMs: MIGRATE_TIMEOUT_MS });
+    const schemaVersion = await migrate(this.pool, { signal, timeoutMs: MIGRATE_TIMEOUT_MS });
+    if (schemaVersion > allMigrations.length) {
+      this.#options.logger.warn(
+        { event: "schema_newer", schemaVersion, knownVersion: allMigrations.length },
+        "a newer EMCache has migrated the database; this one goes on beside it, and is to be upgraded too",
+      );
+    }
+    this.#recordedAtMs = -Infinity;
     await this.#warm();
+  }
+
+  /** Says from time to time that this process runs and what it knows: an upgrade that it could not bear waits for it. */
+  async #record(signal: AbortSignal): Promise<void> {
+    if (performance.now() - this.#recordedAtMs < RECORD_INTERVAL_MS) return;
+    await recordProcess(this.pool, this.applicationName, { signal, timeoutMs: CHECK_TIMEOUT_MS });
+    this.#recordedAtMs = performance.now();
   }
 
   /**
@@ -161,7 +186,10 @@ export class Postgres implements Service {
     if (rows[0]?.has_schema !== true) {
       throw new EmcacheError("postgres_unavailable", "PostgreSQL has no schema emcache any more; it is made anew");
     }
-    if (!rows[0].read_only) return health.healthy();
+    if (!rows[0].read_only) {
+      await this.#record(signal);
+      return health.healthy();
+    }
     const what = rows[0].standby ? "it is a standby" : "it is set to be read-only (default_transaction_read_only)";
     health.degraded(new EmcacheError("postgres_unavailable", `This PostgreSQL takes no writes: ${what}`));
   }

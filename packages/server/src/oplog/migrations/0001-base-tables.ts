@@ -14,6 +14,7 @@ const appendOnly = `WITH (fillfactor = 100)`;
 export const baseTables: Migration = {
   version: 1,
   name: "base tables",
+  isAdditive: false,
   sql: `
 -- The log's identity and how far it goes. Locked last by every append: positions come in commit order.
 CREATE TABLE emcache.head (

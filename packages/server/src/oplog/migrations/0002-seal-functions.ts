@@ -13,6 +13,7 @@ const rejectRowsMax = 1000;
 export const sealFunctions: Migration = {
   version: 2,
   name: "seal functions",
+  isAdditive: false,
   sql: `
 CREATE FUNCTION emcache.add_rejects(p_rejects json) RETURNS void LANGUAGE plpgsql AS $body$
 DECLARE

@@ -4,6 +4,7 @@ import type { Migration } from "./migration.ts";
 export const snapshotPlaces: Migration = {
   version: 3,
   name: "snapshot places",
+  isAdditive: true,
   sql: `
 ALTER TABLE emcache.snapshot
   ADD COLUMN url text NOT NULL DEFAULT '',          -- the holder's API as others reach it; '': they don't

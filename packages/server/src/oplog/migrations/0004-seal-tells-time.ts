@@ -7,6 +7,7 @@ import type { Migration } from "./migration.ts";
 export const sealTellsTime: Migration = {
   version: 4,
   name: "seal tells the time",
+  isAdditive: false,
   sql: `
 DROP FUNCTION emcache.seal(bigint, json);
 CREATE FUNCTION emcache.seal(p_batch_id bigint, p json, OUT sealed_position bigint, OUT previous_tag text, OUT sealed_log_id text,

@@ -4,6 +4,7 @@ import type { Migration } from "./migration.ts";
 export const copyStates: Migration = {
   version: 5,
   name: "copy states",
+  isAdditive: true,
   sql: `
 ALTER TABLE emcache.copy DROP CONSTRAINT copy_state_check;
 ALTER TABLE emcache.copy ADD CONSTRAINT copy_state_check CHECK (state IN ('running', 'done', 'stopped', 'kept'));

@@ -4,6 +4,7 @@ import type { Migration } from "./migration.ts";
 export const streamRequests: Migration = {
   version: 6,
   name: "stream requests",
+  isAdditive: true,
   sql: `
 CREATE TABLE emcache.stream_request (
   id            uuid PRIMARY KEY,

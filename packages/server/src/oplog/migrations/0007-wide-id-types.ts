@@ -7,6 +7,7 @@ import type { Migration } from "./migration.ts";
 export const wideIdTypes: Migration = {
   version: 7,
   name: "wide id types",
+  isAdditive: true,
   sql: `
 ALTER TABLE emcache.oplog ALTER COLUMN id_type TYPE integer;
 `,

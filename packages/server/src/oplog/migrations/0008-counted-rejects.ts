@@ -10,6 +10,7 @@ const rejectRowsMax = 1000;
 export const countedRejects: Migration = {
   version: 8,
   name: "counted rejects",
+  isAdditive: true,
   sql: `
 CREATE OR REPLACE FUNCTION emcache.add_rejects(p_rejects json) RETURNS void LANGUAGE plpgsql AS $body$
 DECLARE

@@ -6,6 +6,8 @@ import { copyStates } from "./0005-copy-states.ts";
 import { streamRequests } from "./0006-stream-requests.ts";
 import { wideIdTypes } from "./0007-wide-id-types.ts";
 import { countedRejects } from "./0008-counted-rejects.ts";
+import { accessTokens } from "./0009-access-tokens.ts";
+import { sideBySide } from "./0010-side-by-side.ts";
 import type { Migration } from "./migration.ts";
 
 /** Every step of the schema, in order. */
@@ -18,4 +20,6 @@ export const allMigrations: readonly Migration[] = [
   streamRequests,
   wideIdTypes,
   countedRejects,
+  accessTokens,
+  sideBySide,
 ];
