@@ -4,8 +4,8 @@ import { toCacheError } from "./sqlite-error.ts";
 
 /**
  * Makes a snapshot's file, whose SHA-256 the caller has just compared, a cache file: in WAL mode, with the checksums of
- * its pages. `CacheFile.open` then compares those instead of having SQLite check the whole file (which takes about
- * three times as long as the download from a near server). Throws `cache_damaged`, `cache_unavailable`.
+ * its pages. `CacheFile.open` then compares those instead of having SQLite check the whole file: 0.5 to 0.6 s instead of
+ * 0.5 to 1.0 s in all for 56 MiB with an index (a busy machine of 2 cores). Throws `cache_damaged`, `cache_unavailable`.
  */
 export function adoptSnapshot(path: string): void {
   try {
