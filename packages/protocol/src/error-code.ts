@@ -45,6 +45,54 @@ export const ERROR_CATALOGUE = {
     hint: "Send JSON with `content-type: application/json`.",
     retryable: false,
   },
+  unauthorized: {
+    status: 401,
+    title: "The request carries no valid token",
+    hint: "Send `authorization: Bearer TOKEN`; `emcache token create NAME --scope read` makes a token, `--token` or EMCACHE_TOKEN gives it to the commands.",
+    retryable: false,
+  },
+  forbidden: {
+    status: 403,
+    title: "The token does not allow this",
+    hint: "`detail` says what it lacks; `emcache token list` shows scopes and entities of all tokens.",
+    retryable: false,
+  },
+  keys_unavailable: {
+    status: 503,
+    title: "The keys that sign JSON Web Tokens can't be fetched",
+    hint: "Check `server.jwt.jwks_url`, and that this machine reaches it.",
+    retryable: true,
+  },
+  token_exists: {
+    status: 409,
+    title: "A token of this name exists",
+    hint: "Choose another name, or revoke the token first.",
+    retryable: false,
+  },
+  token_not_found: {
+    status: 404,
+    title: "There is no token of this name",
+    hint: "`emcache token list` lists the tokens.",
+    retryable: false,
+  },
+  rate_limited: {
+    status: 429,
+    title: "More requests than `server.rate_limit` allows",
+    hint: "Try again after the seconds in `retry-after`.",
+    retryable: true,
+  },
+  query_invalid: {
+    status: 400,
+    title: "The query can't be run",
+    hint: "One SELECT over the entity's view (its name) or its table `data`, in SQLite's SQL, with as many parameters as it has placeholders; nothing is written or attached.",
+    retryable: false,
+  },
+  query_too_expensive: {
+    status: 422,
+    title: "The query took longer than queries may",
+    hint: "Select less, or give the shape an index for it; `server.query_timeout` is the limit. Whoever needs more reads the cache file or a snapshot by itself.",
+    retryable: false,
+  },
   listen_failed: {
     status: 503,
     title: "The API can't listen on its address",
@@ -180,8 +228,14 @@ export const ERROR_CATALOGUE = {
   schema_newer: {
     status: 503,
     title: "The database was migrated by a newer EMCache",
-    hint: "Start at least the version that migrated it; a downgrade is not possible.",
+    hint: "Start at least the version that migrated it; a downgrade is not possible. To go back all the same, restore a backup of PostgreSQL made before the upgrade, or use an empty database: everything is then copied anew.",
     retryable: false,
+  },
+  schema_in_use: {
+    status: 503,
+    title: "The database is used by processes of an older EMCache",
+    hint: "This upgrade can't run beside them: stop the processes that `detail` names. It goes on by itself within two minutes of their end.",
+    retryable: true,
   },
   lease_lost: {
     status: 503,
@@ -223,12 +277,6 @@ export const ERROR_CATALOGUE = {
     status: 500,
     title: "A cache file is damaged or was changed by another program",
     hint: "It was set aside as `*.damaged-<when>-<why>` and is being rebuilt; nobody reads it under its name.",
-    retryable: true,
-  },
-  schema_in_use: {
-    status: 503,
-    title: "The database is used by processes of an older EMCache",
-    hint: "This upgrade can't run beside them: stop the processes that `detail` names. It goes on by itself within two minutes of their end.",
     retryable: true,
   },
   cache_unavailable: {

@@ -1,3 +1,4 @@
+export * from "./access-token.ts";
 export * from "./emcache-error.ts";
 export * from "./entity.ts";
 export * from "./error-code.ts";

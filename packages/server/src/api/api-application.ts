@@ -2,6 +2,7 @@ import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import { EmcacheError, toProblem } from "@emcache/protocol";
 import { fastify, LogController } from "fastify";
 import type { Socket } from "node:net";
+import { controlAccess } from "./access-control.ts";
 import type { ApiDependencies } from "./api-dependencies.ts";
 import type { ApiInstance } from "./api-instance.ts";
 import { BodiesInFlight } from "./bodies-in-flight.ts";
@@ -19,10 +20,12 @@ import { addHealthRoutes } from "./routes/health.ts";
 import { addLegacyEntityRoutes } from "./routes/legacy-entity.ts";
 import { addLegacyOplogRoutes } from "./routes/legacy-oplogs.ts";
 import { addLegacySnapshotRoutes } from "./routes/legacy-snapshot.ts";
+import { addMetricsRoute } from "./routes/metrics.ts";
 import { addOplogStreamRoute } from "./routes/oplog-stream.ts";
 import { addOplogRoutes } from "./routes/oplogs.ts";
 import { addSiteRoutes } from "./routes/site.ts";
 import { addSnapshotRoutes } from "./routes/snapshots.ts";
+import { addTokenRoutes } from "./routes/tokens.ts";
 import { addVerifyRoutes } from "./routes/verify.ts";
 import { ProblemSchema } from "./schemas.ts";
 
@@ -66,12 +69,20 @@ export function buildApiApplication(dependencies: ApiDependencies): ApiInstance 
   acceptJsonBodies(app);
   endStalledAnswers(app, STALLED_TIMEOUT_MS);
   addErrorHandlers(app, dependencies);
+  controlAccess(app, dependencies.authenticator, logger);
   app.addHook("onRoute", (route) => {
     // The Go client's routes have no description of their own: they are no part of the documented API.
     if (route.schema?.summary === undefined) return;
     route.schema.response = { "4xx": ProblemSchema, "5xx": ProblemSchema, ...(route.schema.response as object) };
   });
+  addRoutes(app, dependencies);
+  return app;
+}
+
+function addRoutes(app: ApiInstance, dependencies: ApiDependencies): void {
+  const { logger } = dependencies;
   const bodies = new BodiesInFlight(BODIES_BYTES_MAX);
+  if (dependencies.metrics !== null) addMetricsRoute(app, dependencies.metrics, bodies);
   addHealthRoutes(app, dependencies);
   addEntityRoutes(app, dependencies);
   addEntityCopyRoutes(app, dependencies);
@@ -81,6 +92,7 @@ export function buildApiApplication(dependencies: ApiDependencies): ApiInstance 
   addConsumerRoutes(app, dependencies);
   addSnapshotRoutes(app, dependencies);
   addVerifyRoutes(app, dependencies);
+  addTokenRoutes(app, dependencies);
   addSiteRoutes(app, dependencies);
   app.register(async (legacy: ApiInstance) => {
     legacy.setErrorHandler((error, request, reply) => {
@@ -90,7 +102,6 @@ export function buildApiApplication(dependencies: ApiDependencies): ApiInstance 
     addLegacyOplogRoutes(legacy, { ...dependencies, bodies });
     addLegacySnapshotRoutes(legacy, dependencies);
   });
-  return app;
 }
 
 function addErrorHandlers(app: ApiInstance, { logger }: ApiDependencies): void {

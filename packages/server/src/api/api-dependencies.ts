@@ -1,11 +1,14 @@
-import type { Entity, EntityDefinition } from "@emcache/protocol";
+import type { AccessTokenInfo, Entity, EntityDefinition } from "@emcache/protocol";
 import type { StoredClaim } from "../oplog/claim-store.ts";
 import type { ConsumerSeen } from "../oplog/consumer-claims.ts";
 import type { PageHub } from "../oplog/page-hub.ts";
+import type { NewToken } from "../oplog/token-store.ts";
 import type { ReadableLog } from "../oplog/read-log.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { ComponentState } from "../runtime/service.ts";
 import type { Verifier } from "../verify/verifier.ts";
+import type { Authenticator } from "./authenticator.ts";
+import type { MetricsPort } from "./metrics-port.ts";
 import type { SnapshotsPort } from "./snapshots-port.ts";
 
 export type { ContentCoding, SnapshotFile, SnapshotsPort } from "./snapshots-port.ts";
@@ -133,6 +136,16 @@ export interface ConsumersPort {
   remove(name: string, signal: AbortSignal): Promise<boolean>;
 }
 
+/** The bearer tokens of `server.auth = "token"`. */
+export interface TokensPort {
+  /** The token itself is in no other answer. @throws EmcacheError `token_exists`, `postgres_unavailable` */
+  create(token: NewToken, signal: AbortSignal): Promise<{ readonly token: string; readonly info: AccessTokenInfo }>;
+  /** By name. @throws EmcacheError `postgres_unavailable` */
+  list(signal: AbortSignal): Promise<readonly AccessTokenInfo[]>;
+  /** Whether there was one. @throws EmcacheError `postgres_unavailable` */
+  revoke(name: string, signal: AbortSignal): Promise<boolean>;
+}
+
 /** The health of the process's parts, by name. */
 export interface HealthPort {
   states(): Readonly<Record<string, ComponentState>>;
@@ -160,6 +173,9 @@ export interface ApiDependencies {
   readonly host: string;
   /** 0 lets the system choose; see `ApiServer.address`. */
   readonly port: number;
+  /** Who may use the API. */
+  readonly authenticator: Authenticator;
+  readonly tokens: TokensPort;
   readonly logger: Logger;
   /** Names of the configured sources, for the validation of entities. */
   readonly sourceNames: readonly string[];
@@ -180,6 +196,8 @@ export interface ApiDependencies {
   /** Compares sources with caches. */
   readonly verifier: Pick<Verifier, "begin" | "end">;
   readonly health: HealthPort;
+  /** Served at `/metrics`; null: nothing is measured. */
+  readonly metrics: MetricsPort | null;
   /** Served at `/`; null: there is no web page. */
   readonly site: SitePort | null;
   /** Checks a request body and returns the definition. @throws EmcacheError `entity_invalid` with every mistake */

@@ -14,6 +14,10 @@ export class BodiesInFlight {
     this.#bytesMax = bytesMax;
   }
 
+  get bytesMax(): number {
+    return this.#bytesMax;
+  }
+
   get bytes(): number {
     return this.#bytes;
   }

@@ -1,3 +1,5 @@
+import type { AuthMode } from "./security-options.ts";
+
 /** The parts of the work that a process can do. */
 export const ROLES = ["capture", "replicate", "api"] as const;
 export type Role = (typeof ROLES)[number];
@@ -29,6 +31,19 @@ export interface ObjectStoreConfig {
   readonly presignExpiryS: number;
 }
 
+/** Which JSON Web Tokens are taken. */
+export interface JwtConfig {
+  readonly jwksUrl: string;
+  readonly issuer: string;
+  readonly audience: string;
+}
+
+/** Files in PEM; absolute paths. */
+export interface TlsFiles {
+  readonly cert: string;
+  readonly key: string;
+}
+
 /**
  * The whole configuration, checked and complete. Each field is one option of `option-table.ts`, where its meaning,
  * range and default stand. Paths are absolute; durations are seconds and may be fractions.
@@ -44,8 +59,20 @@ export interface Config {
     /** Whether shared HTTP caches may keep immutable answers. */
     readonly cachesPublicly: boolean;
     readonly shutdownTimeoutS: number;
+    readonly auth: AuthMode;
+    /** Null unless `auth` is `jwt`. */
+    readonly jwt: JwtConfig | null;
+    /** Null: plain HTTP. */
+    readonly tls: TlsFiles | null;
+    /** Requests a minute of one address; 0: no limit. */
+    readonly rateLimit: number;
+    readonly query: { readonly isEnabled: boolean; readonly timeoutS: number };
   };
-  readonly logging: { readonly level: string };
+  readonly logging: {
+    readonly level: string;
+    /** 0: no lines. */
+    readonly metricsIntervalS: number;
+  };
   readonly dataDir: string;
   readonly roles: readonly Role[];
   readonly database: {

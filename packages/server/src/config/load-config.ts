@@ -7,6 +7,7 @@ import type { Option } from "./option.ts";
 import { EMBEDDED, OPTIONS, type OptionValues, SOURCE_NAME_PATTERN, SOURCE_OPTIONS } from "./option-table.ts";
 import { readConfigFile } from "./read-config-file.ts";
 import { CONFIG_FILE_VARIABLE, readEnvironment } from "./read-environment.ts";
+import { checkSecurity, securityOf } from "./security-config.ts";
 import { type Setting, type SettingsRead, isKnownKey, nearestKey, sourceKeyOf } from "./setting.ts";
 
 /** Taken where neither `--config` nor `EMCACHE_CONFIG` names a file, if it exists. */
@@ -54,6 +55,7 @@ export function loadConfigWithPlaces({ file, env, flags, cwd }: ConfigInput): Lo
   const values = readOptions(OPTIONS, "", settings, mistakes);
   const sources = readSources(settings, mistakes);
   checkConnections(values, settings, mistakes);
+  mistakes.push(...checkSecurity(values));
   if (mistakes.length > 0) {
     const count = mistakes.length === 1 ? "a mistake" : `${mistakes.length} mistakes`;
     throw new EmcacheError("config_invalid", `the configuration has ${count}`, { errors: mistakes });
@@ -167,8 +169,9 @@ function buildConfig(values: OptionValues, sources: Readonly<Record<string, Sour
       waitingMax: values["server.waiting_max"],
       cachesPublicly: values["server.cache_public"],
       shutdownTimeoutS: values["server.shutdown_timeout"],
+      ...securityOf(values, cwd),
     },
-    logging: { level: values["logging.level"] },
+    logging: { level: values["logging.level"], metricsIntervalS: values["logging.metrics_interval"] },
     dataDir: resolve(cwd, values.data_dir),
     roles: values.roles,
     database: {
@@ -202,10 +205,10 @@ function buildConfig(values: OptionValues, sources: Readonly<Record<string, Sour
     retention: {
       ageS: values["retention.age"],
       rowsMax: values["retention.rows_max"],
+      rowsHardMax: values["retention.rows_hard_max"],
       claimTtlS: values["retention.claim_ttl"],
     },
     memory: {
-      rowsHardMax: values["retention.rows_hard_max"],
       captureBytesMax: values["memory.capture_bytes_max"],
       followBytesMax: values["memory.follow_bytes_max"],
     },

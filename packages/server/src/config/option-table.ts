@@ -1,6 +1,7 @@
 import { parseLevelSpec } from "../runtime/level-spec.ts";
 import { FULL_DOCUMENT_MODES, ROLES } from "./config.ts";
 import { booleanOption, integerOption, secondsOption, textOption, wordsOption } from "./option.ts";
+import { SECURITY_OPTIONS } from "./security-options.ts";
 import { checkUrl, SNAPSHOT_OPTIONS } from "./snapshot-options.ts";
 
 /** The word that stands for a database that EMCache runs itself. */
@@ -76,6 +77,7 @@ export const OPTIONS = {
     default: false,
     reason: "a shared cache hands out what it holds without asking for a token; yours to say that this is right",
   }),
+  ...SECURITY_OPTIONS,
   "server.shutdown_timeout": secondsOption({
     description: "How long a stop may take: requests and batches in hand are finished in it, then given up.",
     min: 0,
@@ -93,6 +95,13 @@ export const OPTIONS = {
     reason: "what an operator wants to know, a few lines an hour when all is well",
     shortFlag: "log-level",
     check: (value) => void parseLevelSpec(value),
+  }),
+  "logging.metrics_interval": secondsOption({
+    description: "Time between two lines `event=metrics` in the log with the process's main figures; 0 writes none.",
+    min: 0,
+    max: DAY_S,
+    default: 60,
+    reason: "a trace of how it was, also where nothing collects /metrics",
   }),
   "database.postgres.uri": textOption({
     description: 'PostgreSQL that holds the oplog: a URI, or "embedded" for a private server in `data_dir`.',

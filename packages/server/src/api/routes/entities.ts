@@ -1,4 +1,5 @@
 import { EmcacheError } from "@emcache/protocol";
+import type { FastifyRequest } from "fastify";
 import { Type } from "typebox";
 import type { ApiDependencies, EntityVersions } from "../api-dependencies.ts";
 import type { ApiInstance } from "../api-instance.ts";
@@ -6,11 +7,15 @@ import { type EntityStatus, entityStatus } from "../entity-status.ts";
 import { entityNotFound, requireNamedVersion } from "../named-version.ts";
 import { EntityDefinitionSchema, EntityNameParams } from "../schemas.ts";
 import { versionFacts } from "../version-facts.ts";
+import { visibleTo } from "../visible-registry.ts";
 
 type Dependencies = Pick<
   ApiDependencies,
   "registry" | "caches" | "captures" | "copies" | "rejects" | "sourceNames" | "validateEntity"
 >;
+
+const READ = { access: "read" } as const;
+const WRITE = { access: "write" } as const;
 
 /** Shown rejects at most. */
 const REJECTS_MAX = 1000;
@@ -26,15 +31,19 @@ export function addEntityRoutes(app: ApiInstance, dependencies: Dependencies): v
 }
 
 function addReadRoutes(app: ApiInstance, dependencies: Dependencies): void {
-  const { registry, rejects } = dependencies;
-  app.get("/api/entities", { schema: { summary: "All entities, each with its state" } }, async () => {
+  const { rejects } = dependencies;
+  const listSchema = { summary: "All entities, each with its state" };
+  app.get("/api/entities", { config: READ, schema: listSchema }, async (request) => {
+    const registry = visibleTo(request, dependencies.registry);
     const names = [...new Set(registry.list().map(({ entity }) => entity.name))].sort();
     const versions = names.map((name) => registry.get(name)).filter((found) => found !== null);
-    return statusesOf(versions, dependencies);
+    return statusesOf(versions, { ...dependencies, registry });
   });
 
   const schema = { summary: "One entity with its state", params: EntityNameParams };
-  app.get("/api/entities/:name", { schema }, async ({ params }) => statusOf(params.name, dependencies));
+  app.get("/api/entities/:name", { config: READ, schema }, async (request) =>
+    statusOf(request.params.name, seenBy(request, dependencies)),
+  );
 
   const rejectsSchema = {
     summary:
@@ -42,8 +51,9 @@ function addReadRoutes(app: ApiInstance, dependencies: Dependencies): void {
     params: EntityNameParams,
     querystring: RejectsQuery,
   };
-  app.get("/api/entities/:name/rejects", { schema: rejectsSchema }, async ({ params, query }, reply) => {
-    const { id } = requireNamedVersion(registry, params.name).entity;
+  app.get("/api/entities/:name/rejects", { config: READ, schema: rejectsSchema }, async (request, reply) => {
+    const { params, query } = request;
+    const { id } = requireNamedVersion(visibleTo(request, dependencies.registry), params.name).entity;
     const [found, totals] = await Promise.all([
       rejects.list(id, query.limit ?? 100, query.offset ?? 0),
       rejects.count([id]),
@@ -61,16 +71,17 @@ function addReadRoutes(app: ApiInstance, dependencies: Dependencies): void {
 }
 
 function addWriteRoutes(app: ApiInstance, dependencies: Dependencies): void {
-  const { registry, rejects, sourceNames, validateEntity } = dependencies;
+  const { rejects, sourceNames, validateEntity } = dependencies;
   // The body is checked by validateEntity, which knows more than a schema can say; the schema is documentation.
-  const attached = { attachValidation: true };
+  const attached = { config: WRITE, attachValidation: true };
 
   const createSchema = { summary: "Creates an entity; its copy begins at once", body: EntityDefinitionSchema };
-  app.post("/api/entities", { ...attached, schema: createSchema }, async ({ body }, reply) => {
-    const definition = validateEntity(body, { sourceNames });
-    await registry.create(definition);
+  app.post("/api/entities", { ...attached, schema: createSchema }, async (request, reply) => {
+    const seen = seenBy(request, dependencies);
+    const definition = validateEntity(request.body, { sourceNames });
+    await seen.registry.create(definition);
     reply.code(201).header("location", `/api/entities/${definition.name}`);
-    return statusOf(definition.name, dependencies);
+    return statusOf(definition.name, seen);
   });
 
   const putSchema = {
@@ -78,16 +89,19 @@ function addWriteRoutes(app: ApiInstance, dependencies: Dependencies): void {
     params: EntityNameParams,
     body: EntityDefinitionSchema,
   };
-  app.put("/api/entities/:name", { ...attached, schema: putSchema }, async ({ params, body }) => {
-    requireNamedVersion(registry, params.name);
-    const definition = validateEntity(withName(body, params.name), { sourceNames });
-    await registry.update(params.name, definition);
-    return statusOf(params.name, dependencies);
+  app.put("/api/entities/:name", { ...attached, schema: putSchema }, async (request) => {
+    const { name } = request.params;
+    const seen = seenBy(request, dependencies);
+    requireNamedVersion(seen.registry, name);
+    const definition = validateEntity(withName(request.body, name), { sourceNames });
+    await seen.registry.update(name, definition);
+    return statusOf(name, seen);
   });
 
   const deleteSchema = { summary: "Deletes an entity with its caches and snapshots", params: EntityNameParams };
-  app.delete("/api/entities/:name", { schema: deleteSchema }, async ({ params }) => {
-    const existed = await registry.delete(params.name);
+  app.delete("/api/entities/:name", { config: WRITE, schema: deleteSchema }, async (request) => {
+    const { params } = request;
+    const existed = await visibleTo(request, dependencies.registry).delete(params.name);
     if (!existed) throw entityNotFound(params.name);
     return { message: "Entity deleted successfully", name: params.name };
   });
@@ -96,8 +110,9 @@ function addWriteRoutes(app: ApiInstance, dependencies: Dependencies): void {
     summary: "Forgets the rejects that were seen; what is still wrong is told again when its document changes",
     params: EntityNameParams,
   };
-  app.delete("/api/entities/:name/rejects", { schema: clearSchema }, async ({ params }) => {
-    await rejects.clear(requireNamedVersion(registry, params.name).entity.id);
+  app.delete("/api/entities/:name/rejects", { config: WRITE, schema: clearSchema }, async (request) => {
+    const { params } = request;
+    await rejects.clear(requireNamedVersion(visibleTo(request, dependencies.registry), params.name).entity.id);
     return { message: "Rejects cleared", name: params.name };
   });
 }
@@ -109,6 +124,11 @@ function withName(body: unknown, name: string): unknown {
   if (body.name === name) return body;
   const mistake = `name: is not the entity in the path; expected ${JSON.stringify(name)} (entities can't be renamed)`;
   throw new EmcacheError("entity_invalid", mistake, { errors: [mistake] });
+}
+
+/** What the routes answer from, with the entities that the sender of the request may see. */
+function seenBy(request: FastifyRequest, dependencies: Dependencies): Dependencies {
+  return { ...dependencies, registry: visibleTo(request, dependencies.registry) };
 }
 
 async function statusOf(name: string, dependencies: Dependencies): Promise<EntityStatus> {

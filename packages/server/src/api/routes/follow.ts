@@ -10,6 +10,7 @@ import { FollowAnswers } from "../follow-answer.ts";
 import { followedVersions } from "../followed-version.ts";
 import { withStartingPoints } from "../starting-points.ts";
 import { LIMIT_MAX, WAIT_MS_MAX } from "../schemas.ts";
+import { visibleTo } from "../visible-registry.ts";
 
 type Dependencies = Pick<ApiDependencies, "registry" | "hub" | "snapshots" | "consumers" | "cachesPublicly"> & {
   readonly bodies: BodiesInFlight;
@@ -73,13 +74,14 @@ export function addFollowRoutes(app: ApiInstance, dependencies: Dependencies): v
 }
 
 function addFollowRoute(app: ApiInstance, dependencies: Dependencies, answers: FollowAnswers): void {
-  const { registry, hub, snapshots, consumers, bodies } = dependencies;
+  const { hub, snapshots, consumers, bodies } = dependencies;
   const schema = {
     summary: "Follows entity versions; with wait_ms the answer comes with their next entries",
     querystring: FollowQuery,
     response: { 200: FollowAnswer },
   };
-  app.get("/api/follow", { schema }, async (request, reply) => {
+  app.get("/api/follow", { config: { access: "read" }, schema }, async (request, reply) => {
+    const registry = visibleTo(request, dependencies.registry);
     const { after, limit = LIMIT_DEFAULT, wait_ms: waitMs = 0, log_id: logId = null, tag = null } = request.query;
     const versions = followedVersions(request.query.versions, registry);
     const ids = versions.map(({ id }) => id);
@@ -103,7 +105,7 @@ function addFollowRoute(app: ApiInstance, dependencies: Dependencies, answers: F
  * number of clients that start from the same snapshot.
  */
 function addPageRoute(app: ApiInstance, dependencies: Dependencies, answers: FollowAnswers): void {
-  const { registry, hub, snapshots, consumers, cachesPublicly, bodies } = dependencies;
+  const { hub, snapshots, consumers, cachesPublicly, bodies } = dependencies;
   const schema = {
     summary: "A page of one entity version's log; a full one never changes, and says so to HTTP caches",
     params: PageParams,
@@ -111,23 +113,28 @@ function addPageRoute(app: ApiInstance, dependencies: Dependencies, answers: Fol
     response: { 200: FollowAnswer },
   };
   const scope = cachesPublicly ? "public" : "private";
-  app.get("/api/logs/:log_id/entities/:version/pages", { schema }, async (request, reply) => {
-    const { after, limit = LIMIT_DEFAULT, tag = null } = request.query;
-    const { log_id: logId, version } = request.params;
-    const versions = followedVersions(version, registry);
-    const ids = versions.map(({ id }) => id);
-    noteConsumer(request, consumers, { versions: ids, position: after });
-    const signal = clientGoneSignal(reply);
-    const read = await withStartingPoints(versions, snapshots, () =>
-      hub.follow({ after, limit, waitMs: 0, logId, tag, versions: ids, signal }),
-    );
-    const isFull = read.rows.length > 0 && read.position === read.rows.at(-1)?.position && read.position < read.head;
-    const body = isFull ? answers.pageOf(read, versions) : answers.bodyOf(read, versions);
-    bodies.hold(body, reply);
-    if (isFull) sendImmutable(request, reply, body, scope);
-    else sendJson(reply, body);
-    return reply;
-  });
+  app.get(
+    "/api/logs/:log_id/entities/:version/pages",
+    { config: { access: "read" }, schema },
+    async (request, reply) => {
+      const registry = visibleTo(request, dependencies.registry);
+      const { after, limit = LIMIT_DEFAULT, tag = null } = request.query;
+      const { log_id: logId, version } = request.params;
+      const versions = followedVersions(version, registry);
+      const ids = versions.map(({ id }) => id);
+      noteConsumer(request, consumers, { versions: ids, position: after });
+      const signal = clientGoneSignal(reply);
+      const read = await withStartingPoints(versions, snapshots, () =>
+        hub.follow({ after, limit, waitMs: 0, logId, tag, versions: ids, signal }),
+      );
+      const isFull = read.rows.length > 0 && read.position === read.rows.at(-1)?.position && read.position < read.head;
+      const body = isFull ? answers.pageOf(read, versions) : answers.bodyOf(read, versions);
+      bodies.hold(body, reply);
+      if (isFull) sendImmutable(request, reply, body, scope);
+      else sendJson(reply, body);
+      return reply;
+    },
+  );
 }
 
 function sendJson(reply: FastifyReply, body: Buffer): void {

@@ -1,4 +1,5 @@
 import { Type } from "typebox";
+import { PUBLIC_ACCESS } from "../access.ts";
 import type { ApiDependencies } from "../api-dependencies.ts";
 import type { ApiInstance } from "../api-instance.ts";
 
@@ -40,7 +41,7 @@ const ReadySchema = Type.Object({
 export function addHealthRoutes(app: ApiInstance, { health }: Pick<ApiDependencies, "health">): void {
   for (const url of ["/health", "/api/health"]) {
     const schema = { summary: "How the process and its parts are", response: { 200: HealthSchema } };
-    app.get(url, { schema }, async (_request, reply) => {
+    app.get(url, { config: { access: "read" }, schema }, async (_request, reply) => {
       const components = health.states();
       const isHealthy = Object.values(components).every(({ status }) => status === "healthy");
       reply.header("cache-control", "no-store");
@@ -48,7 +49,7 @@ export function addHealthRoutes(app: ApiInstance, { health }: Pick<ApiDependenci
     });
   }
   const liveSchema = { summary: "Whether the process answers", response: { 200: LiveSchema } };
-  app.get("/health/live", { schema: liveSchema }, async (_request, reply) => {
+  app.get("/health/live", { config: { access: "public" }, schema: liveSchema }, async (_request, reply) => {
     reply.header("cache-control", "no-store");
     return { status: "live" as const };
   });
@@ -56,7 +57,7 @@ export function addHealthRoutes(app: ApiInstance, { health }: Pick<ApiDependenci
     summary: "Whether the process should be sent requests, with each part's state and since when",
     response: { 200: ReadySchema, 503: ReadySchema },
   };
-  app.get("/health/ready", { schema: readySchema }, async (_request, reply) => {
+  app.get("/health/ready", { config: { access: "public" }, schema: readySchema }, async (request, reply) => {
     const components = health.states();
     const states = Object.values(components);
     // A part that fails does not make the process useless: it serves what it has while a database is away, and taking
@@ -65,6 +66,7 @@ export function addHealthRoutes(app: ApiInstance, { health }: Pick<ApiDependenci
     const isStopping = states.some(({ status }) => status === "stopped");
     const status = isStopping ? "stopping" : isStarting ? "starting" : "ready";
     reply.code(status === "ready" ? 200 : 503).header("cache-control", "no-store");
-    return { status, components };
+    // Reasons name hosts: whoever shows no token is told no more than a balancer needs.
+    return { status, components: request.access === PUBLIC_ACCESS ? {} : components };
   });
 }

@@ -9,6 +9,7 @@ import { noteConsumer } from "../consumer-header.ts";
 import { type LegacyOplogQuery, LegacyQueryUnreadable, parseLegacyOplogQuery } from "../legacy-oplog-query.ts";
 import { namedVersion } from "../named-version.ts";
 import { oplogEntriesJson } from "../oplog-json.ts";
+import { visibleTo } from "../visible-registry.ts";
 
 type Dependencies = Pick<ApiDependencies, "registry" | "oplog" | "hub" | "consumers"> & {
   readonly bodies: BodiesInFlight;
@@ -16,7 +17,7 @@ type Dependencies = Pick<ApiDependencies, "registry" | "oplog" | "hub" | "consum
 
 /** `/api/oplogs` and `/api/oplogs/status`: what EMCache's earlier Go client follows. */
 export function addLegacyOplogRoutes(app: ApiInstance, dependencies: Dependencies): void {
-  app.get("/api/oplogs/status", async (_request, reply) => {
+  app.get("/api/oplogs/status", { config: { access: "read" } }, async (_request, reply) => {
     const { logId, head, floor } = await dependencies.oplog.head();
     reply.header("cache-control", "no-store");
     const { waiterCount, counts } = dependencies.hub;
@@ -33,7 +34,7 @@ export function addLegacyOplogRoutes(app: ApiInstance, dependencies: Dependencie
 
   /** Bodies of those who waited for the same: they are the same bytes. */
   const bodies = new WeakMap<LogRead, Buffer>();
-  app.get("/api/oplogs", async (request, reply) => {
+  app.get("/api/oplogs", { config: { access: "read" } }, async (request, reply) => {
     let query: LegacyOplogQuery;
     try {
       query = parseLegacyOplogQuery(request.raw.url ?? "");
@@ -41,7 +42,7 @@ export function addLegacyOplogRoutes(app: ApiInstance, dependencies: Dependencie
       if (!(error instanceof LegacyQueryUnreadable)) throw error;
       return reply.code(400).send({ reason: error.message });
     }
-    const names = knownVersionNames(query.entities, dependencies.registry);
+    const names = knownVersionNames(query.entities, visibleTo(request, dependencies.registry));
     noteConsumer(request, dependencies.consumers, { versions: [...names.keys()], position: query.from });
     reply.header("cache-control", "no-store").type("application/json; charset=utf-8");
     if (names.size === 0 && query.waitMs === 0) return reply.send("[]");

@@ -14,6 +14,7 @@ import { FollowAnswers } from "../follow-answer.ts";
 import { followedVersions } from "../followed-version.ts";
 import { requireNamedVersion } from "../named-version.ts";
 import { withStartingPoints } from "../starting-points.ts";
+import { visibleTo } from "../visible-registry.ts";
 
 type Dependencies = Pick<ApiDependencies, "registry" | "oplog" | "hub" | "snapshots" | "consumers" | "logger"> & {
   readonly bodies: BodiesInFlight;
@@ -53,27 +54,32 @@ interface Place {
  * `GET /api/follow` gives it, and its id is all that is needed to go on after it.
  */
 export function addOplogStreamRoute(app: ApiInstance, dependencies: Dependencies): void {
-  const { registry, oplog } = dependencies;
+  const { oplog } = dependencies;
   const answers = new FollowAnswers();
   const schema = {
     summary: "What happens to some entities, as server-sent events; goes on after Last-Event-ID",
     querystring: StreamQuery,
   };
   // A HEAD of it would last as long as the stream.
-  app.get("/api/oplogs/stream", { schema, exposeHeadRoute: false }, async (request, reply) => {
-    const { entities, after, heartbeat_ms: heartbeatMs = HEARTBEAT_MS } = request.query;
-    const names = typeof entities === "string" ? [entities] : entities;
-    const versions = versionsOf(names, registry);
-    const place = lastPlace(request) ?? { after: after ?? (await oplog.head()).head, tag: null };
-    const signal = clientGoneSignal(reply);
-    const follower = new StreamFollower(request, dependencies, versions, signal);
-    // What is wrong with the request is answered as everywhere; after this it can only be an event.
-    const first = await follower.read(place, 0);
-    const stream = new EventStream(reply, signal);
-    const isSame = (): boolean => String(versionsOf(names, registry)) === String(versions);
-    await follower.run({ stream, answers, first, place, heartbeatMs, isSame, reply });
-    return reply;
-  });
+  app.get(
+    "/api/oplogs/stream",
+    { config: { access: "read" }, schema, exposeHeadRoute: false },
+    async (request, reply) => {
+      const registry = visibleTo(request, dependencies.registry);
+      const { entities, after, heartbeat_ms: heartbeatMs = HEARTBEAT_MS } = request.query;
+      const names = typeof entities === "string" ? [entities] : entities;
+      const versions = versionsOf(names, registry);
+      const place = lastPlace(request) ?? { after: after ?? (await oplog.head()).head, tag: null };
+      const signal = clientGoneSignal(reply);
+      const follower = new StreamFollower(request, { ...dependencies, registry }, versions, signal);
+      // What is wrong with the request is answered as everywhere; after this it can only be an event.
+      const first = await follower.read(place, 0);
+      const stream = new EventStream(reply, signal);
+      const isSame = (): boolean => String(versionsOf(names, registry)) === String(versions);
+      await follower.run({ stream, answers, first, place, heartbeatMs, isSame, reply });
+      return reply;
+    },
+  );
 }
 
 interface StreamRun {

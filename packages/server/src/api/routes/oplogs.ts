@@ -11,6 +11,7 @@ import { requireNamedVersion } from "../named-version.ts";
 import { oplogEntriesJson } from "../oplog-json.ts";
 import { withStartingPoints } from "../starting-points.ts";
 import { EntityNameParams, LIMIT_DEFAULT, OplogRange } from "../schemas.ts";
+import { visibleTo } from "../visible-registry.ts";
 
 type Dependencies = Pick<ApiDependencies, "registry" | "oplog" | "snapshots" | "consumers">;
 
@@ -46,13 +47,13 @@ export function addOplogRoutes(app: ApiInstance, dependencies: Dependencies): vo
     querystring: RangeQuery,
     response: { 200: OplogAnswer },
   };
-  app.get("/api/oplogs/:name", { schema }, async (request, reply) => {
+  app.get("/api/oplogs/:name", { config: { access: "read" }, schema }, async (request, reply) => {
     await answerRange(request, reply, [request.params.name], request.query, dependencies);
     return reply;
   });
 
   const batchSchema = { summary: "What happened to several entities", body: BatchBody, response: { 200: OplogAnswer } };
-  app.post("/api/oplogs/batch", { schema: batchSchema }, async (request, reply) => {
+  app.post("/api/oplogs/batch", { config: { access: "read" }, schema: batchSchema }, async (request, reply) => {
     await answerRange(request, reply, request.body.entities, request.body, dependencies);
     return reply;
   });
@@ -65,7 +66,7 @@ async function answerRange(
   range: Static<typeof RangeQuery>,
   { registry, oplog, snapshots, consumers }: Dependencies,
 ): Promise<void> {
-  const names = versionNames(entityNames, registry);
+  const names = versionNames(entityNames, visibleTo(request, registry));
   const versions = [...names].map(([id, name]) => ({ id, name }));
   const ids = [...names.keys()];
   if (range.after !== undefined) noteConsumer(request, consumers, { versions: ids, position: range.after });
@@ -101,7 +102,8 @@ function versionNames(entityNames: readonly string[], registry: Dependencies["re
     try {
       names.set(requireNamedVersion(registry, name).entity.id, name);
     } catch (error) {
-      if (!(error instanceof EmcacheError) || entityNames.length === 1) throw error;
+      if (!(error instanceof EmcacheError) || error.code !== "entity_not_found" || entityNames.length === 1)
+        throw error;
       mistakes.push(`entities[${index}]: ${error.message}`);
     }
   }

@@ -5,17 +5,20 @@ import { Type } from "typebox";
 import type { ApiDependencies, SiteFile, SitePort } from "../api-dependencies.ts";
 import type { ApiInstance } from "../api-instance.ts";
 
+/** The page holds nothing; what it shows it has to ask for, with a token. */
+const PUBLIC = { access: "public" } as const;
+
 const AssetParams = Type.Object({ "*": Type.String({ description: "Path of a file of the web page" }) });
 
 /** `/` and `/assets/…`: the web page. Everything that it shows it reads from the other routes. */
 export function addSiteRoutes(app: ApiInstance, { site }: Pick<ApiDependencies, "site">): void {
   if (site === null) return;
-  app.get("/", { schema: { summary: "The web page" } }, async (request, reply) => {
+  app.get("/", { config: PUBLIC, schema: { summary: "The web page" } }, async (request, reply) => {
     await sendSiteFile(request, reply, site, await site.page());
     return reply;
   });
   const schema = { summary: "A file of the web page", params: AssetParams };
-  app.get("/assets/*", { schema }, async (request, reply) => {
+  app.get("/assets/*", { config: PUBLIC, schema }, async (request, reply) => {
     const file = await site.asset(request.params["*"]);
     if (file === null) throw new EmcacheError("not_found", "The web page has no such file");
     await sendSiteFile(request, reply, site, file);

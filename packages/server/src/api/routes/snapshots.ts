@@ -9,9 +9,13 @@ import { requireNamedVersion } from "../named-version.ts";
 import { parseTime } from "../parse-time.ts";
 import { EntityNameParams } from "../schemas.ts";
 import { sendFile } from "../send-file.ts";
+import { visibleTo } from "../visible-registry.ts";
 import type { ContentCoding, FoundSnapshot, PointInTime, SnapshotForms } from "../snapshots-port.ts";
 
 type Dependencies = Pick<ApiDependencies, "registry" | "snapshots">;
+
+const READ = { access: "read" } as const;
+const WRITE = { access: "write" } as const;
 
 /** Between the choice of a file and its opening it may be replaced, or turn out to be damaged: then another one is sent. */
 const ATTEMPTS_MAX = 3;
@@ -58,15 +62,16 @@ const SnapshotParams = Type.Object({ name: Type.String(), id: Type.String({ desc
 
 /** `/api/snapshots`: the list; a snapshot's file, or its manifest with `?info`; make one now; delete one. */
 export function addSnapshotRoutes(app: ApiInstance, dependencies: Dependencies): void {
-  const { registry, snapshots } = dependencies;
+  const { snapshots } = dependencies;
   const listSchema = {
     summary: "All snapshots, newest first",
     querystring: ListQuery,
     response: { 200: Type.Array(ManifestSchema) },
   };
-  app.get("/api/snapshots", { schema: listSchema }, async ({ query }) => {
-    if (query.entity !== undefined) requireNamedVersion(registry, query.entity);
-    return [...(await snapshots.list(query.entity))];
+  app.get("/api/snapshots", { config: READ, schema: listSchema }, async (request) => {
+    const { entity } = request.query;
+    if (entity !== undefined) requireNamedVersion(visibleTo(request, dependencies.registry), entity);
+    return (await snapshots.list(entity)).filter((manifest) => request.access.allowsEntity(manifest.entity));
   });
 
   const getSchema = {
@@ -74,14 +79,16 @@ export function addSnapshotRoutes(app: ApiInstance, dependencies: Dependencies):
     params: EntityNameParams,
     querystring: GetQuery,
   };
-  app.get("/api/snapshots/:name", { schema: getSchema }, async (request, reply) => {
+  app.get("/api/snapshots/:name", { config: READ, schema: getSchema }, async (request, reply) => {
+    const registry = visibleTo(request, dependencies.registry);
     const { info, version = null, id = null, position, time } = request.query;
     const { name } = request.params;
+    request.access.requireEntity(name);
     const coding = chooseContentCoding(request.headers["accept-encoding"]);
     const signal = clientGoneSignal(reply);
     const point = pointOf({ position, time, version, id });
     const find = async (): Promise<FoundSnapshot> => {
-      if (point === null) return findOrThrow(dependencies, name, { version, id }, coding, signal);
+      if (point === null) return findOrThrow({ registry, snapshots }, name, { version, id }, coding, signal);
       requireNamedVersion(registry, name);
       return snapshots.restore(name, point, signal);
     };
@@ -102,16 +109,18 @@ export function addSnapshotRoutes(app: ApiInstance, dependencies: Dependencies):
     params: EntityNameParams,
     response: { 201: ManifestSchema },
   };
-  app.post("/api/snapshots/:name", { schema: postSchema }, async ({ params }, reply) => {
-    requireNamedVersion(registry, params.name);
+  app.post("/api/snapshots/:name", { config: WRITE, schema: postSchema }, async (request, reply) => {
+    const { params } = request;
+    requireNamedVersion(visibleTo(request, dependencies.registry), params.name);
     const manifest = await snapshots.create(params.name, clientGoneSignal(reply));
     reply.code(201).header("location", `/api/snapshots/${params.name}`);
     return manifest;
   });
 
   const deleteSchema = { summary: "Deletes a snapshot", params: SnapshotParams };
-  app.delete("/api/snapshots/:name/:id", { schema: deleteSchema }, async ({ params }, reply) => {
-    requireNamedVersion(registry, params.name);
+  app.delete("/api/snapshots/:name/:id", { config: WRITE, schema: deleteSchema }, async (request, reply) => {
+    const { params } = request;
+    requireNamedVersion(visibleTo(request, dependencies.registry), params.name);
     await snapshots.remove(params.name, params.id, clientGoneSignal(reply));
     reply.code(204);
   });

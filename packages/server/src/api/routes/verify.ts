@@ -8,6 +8,7 @@ import { clientGoneSignal } from "../client-gone.ts";
 import { toShownError } from "../error-answer.ts";
 import { requireNamedVersion } from "../named-version.ts";
 import { EntityNameParams } from "../schemas.ts";
+import { visibleTo } from "../visible-registry.ts";
 
 type Dependencies = Pick<ApiDependencies, "registry" | "verifier" | "logger">;
 
@@ -48,9 +49,9 @@ export function addVerifyRoutes(app: ApiInstance, { registry, verifier, logger }
     params: EntityNameParams,
     querystring: VerifyQuery,
   };
-  app.post("/api/entities/:name/verify", { schema }, async (request, reply) => {
+  app.post("/api/entities/:name/verify", { config: { access: "write" }, schema }, async (request, reply) => {
     const { repair, limit: listMax = LIST_DEFAULT } = request.query;
-    const { entity } = requireNamedVersion(registry, request.params.name);
+    const { entity } = requireNamedVersion(visibleTo(request, registry), request.params.name);
     const signal = clientGoneSignal(reply);
     const begun = await verifier.begin(entity, { repair: repair === "true", listMax }, signal);
     const lines = new PassThrough();

@@ -26,6 +26,8 @@ import type {
 } from "../api-dependencies.ts";
 import { SumsBuilder } from "../../snapshot/file-sums.ts";
 import { ApiServer } from "../api-server.ts";
+import { openAuthenticator } from "../authenticator.ts";
+import { MemoryTokens } from "./memory-tokens.ts";
 import type { SnapshotForm, SnapshotForms, SnapshotsPort } from "../snapshots-port.ts";
 
 /** The log in memory. It looks at `scanMax` positions a page, as the real one stops at some number. */
@@ -184,6 +186,8 @@ export class TestApi {
       cachesPublicly: false,
       host: "127.0.0.1",
       port: 0,
+      authenticator: openAuthenticator,
+      tokens: new MemoryTokens(),
       logger,
       sourceNames: ["main"],
       registry: this.registry,
@@ -224,6 +228,7 @@ export class TestApi {
         legacyFile: (name, coding, signal) => this.legacy(name, coding, signal),
       },
       health: this.health,
+      metrics: null,
       site: null,
       validateEntity,
       ...overrides,

@@ -5,7 +5,6 @@ export const accessTokens: Migration = {
   version: 9,
   name: "access tokens",
   isAdditive: true,
-  isAdditive: true,
   sql: `
 CREATE TABLE emcache.access_token (
   name text PRIMARY KEY,
