@@ -167,7 +167,8 @@ export function readMetadata(database: Database): CacheIdentity & { readonly sta
   };
 }
 
-function parseEntity(path: string, text: string): Entity {
+/** The entity that `metadata` holds as JSON. Throws `cache_damaged`. */
+export function parseEntity(path: string, text: string): Entity {
   try {
     return JSON.parse(text) as Entity;
   } catch (error) {

@@ -6,7 +6,7 @@ export type { ApplyResult, CacheMode, CacheReject, CacheRow, DataState, LogPoint
 export { jsonArraySlices } from "./json-array-slices.ts";
 export { jsonObjectSlices } from "./json-object-slices.ts";
 export { idTypeClass } from "./id-type-class.ts";
-export { openReader, readCacheState } from "./open-reader.ts";
+export { openReader, readCacheEntity, readCacheState } from "./open-reader.ts";
 export { SUMS_SUFFIX } from "./page-sums.ts";
 export { quoteIdentifier } from "./quote-identifier.ts";
 export { compileRowDecoder, type RowDecoder, type SqliteValue } from "./row-decoder.ts";

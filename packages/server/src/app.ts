@@ -3,6 +3,7 @@ import { hostname } from "node:os";
 import type { Entity } from "@emcache/protocol";
 import type { CapturesPort } from "./api/api-dependencies.ts";
 import { ApiServer } from "./api/api-server.ts";
+import { cachedDefinitions } from "./cache/cached-definitions.ts";
 import { CacheClaims } from "./cache/cache-claims.ts";
 import { Replicator } from "./cache/replicator.ts";
 import type { Config, SourceConfig } from "./config/config.ts";
@@ -141,7 +142,13 @@ interface LogParts {
 function logParts(config: Config, rootLogger: Logger, health: HealthRegistry): LogParts {
   const logger = moduleLogger(rootLogger, "oplog");
   const { dataDir } = config;
-  const postgres = new Postgres({ ...config.database.postgres, dataDir, logger, health: health.component("postgres") });
+  const postgres = new Postgres({
+    ...config.database.postgres,
+    dataDir,
+    logger,
+    health: health.component("postgres"),
+    definitions: () => cachedDefinitions(config.cache.baseDir, logger),
+  });
   const { pool } = postgres;
   const commitSignal = new CommitSignal({ postgres, logger });
   const registry = new EntityRegistry({

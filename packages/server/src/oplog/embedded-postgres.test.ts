@@ -1,12 +1,13 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, cp, mkdir, mkdtemp, readFile, realpath, rm, unlink, writeFile } from "node:fs/promises";
+import { chmod, chown, cp, mkdir, mkdtemp, readFile, readdir, realpath, rm, unlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import pg from "pg";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { createLogger } from "../runtime/logger.ts";
 import { ComponentHealth } from "../runtime/component-health.ts";
 import { embeddedBinaries } from "./embedded-binaries.ts";
 import { EmbeddedPostgres } from "./embedded-postgres.ts";
@@ -110,19 +111,77 @@ test("a stale postmaster.pid doesn't matter, even where another program has the 
   expect(foreign.exitCode).toBeNull();
 }, 60_000);
 
-test("a data directory of another major version, and one that can't be entered, are told in words", async () => {
+test("a data directory of a newer major version, and one that can't be entered, are told in words", async () => {
   const first = newServer();
   await first.start(testSignal());
   await first.stop(AbortSignal.timeout(10_000));
-  await writeFile(join(dataDir, "postgres", "PG_VERSION"), "14\n");
+  await writeFile(join(dataDir, "postgres", "PG_VERSION"), "99\n");
   const second = newServer();
-  await expect(second.start(testSignal())).rejects.toMatchObject({ message: expect.stringContaining("PostgreSQL 14") });
+  await expect(second.start(testSignal())).rejects.toMatchObject({ message: expect.stringContaining("PostgreSQL 99") });
   await second.stop(AbortSignal.abort());
   if (process.getuid?.() !== 0) return;
   await chmod(dataDir, 0o700);
   await expect(newServer().start(testSignal())).rejects.toMatchObject({
     message: expect.stringContaining("may not enter"),
   });
+}, 60_000);
+
+test("a data directory of an older major version whose programs are gone is set aside, and its entities are made anew", async () => {
+  await mkdir(join(dataDir, "postgres"), { mode: 0o700 });
+  // A version of which nobody has programs.
+  await writeFile(join(dataDir, "postgres", "PG_VERSION"), "8\n");
+  await writeFile(join(dataDir, "postgres", "kept"), "kept");
+  const lines: string[] = [];
+  const logger = createLogger({ level: "warn", destination: { write: (line: string) => void lines.push(line) } });
+  const shape = { id_column: { path: "$._id", type: "string" as const }, columns: [], indexes: [] };
+  const definition = { name: "users", client: "main", source: "users", shape };
+  const newPostgres = () =>
+    new Postgres({
+      uri: "embedded",
+      dataDir,
+      minConnections: 1,
+      maxConnections: 5,
+      connectionTimeoutS: 5,
+      logger,
+      health: new ComponentHealth("postgres"),
+      definitions: () => [definition],
+    });
+  for (const round of ["set aside", "as usual"]) {
+    const postgres = newPostgres();
+    await postgres.start();
+    await postgres.ready(testSignal());
+    const { rows } = await postgres.pool.query("SELECT name, state FROM emcache.entity_version");
+    expect(rows, round).toEqual([{ name: "users", state: "pending" }]);
+    await postgres.stop(AbortSignal.timeout(10_000));
+  }
+  const asides = (await readdir(dataDir)).filter((name) => name.includes("set-aside"));
+  expect(asides).toEqual([expect.stringMatching(/^postgres\.set-aside-8-\d{8}T\d{6}Z$/)]);
+  expect(await readFile(join(dataDir, asides[0] ?? "", "kept"), "utf8")).toBe("kept");
+  const told = lines.filter((line) => line.includes("embedded_postgres_set_aside"));
+  expect(told).toEqual([expect.stringContaining(asides[0] ?? "")]);
+}, 60_000);
+
+test("a data directory of an older major version stays on it where its programs are", async (context) => {
+  const versions = await readdir("/usr/lib/postgresql").catch(() => []);
+  const user = await serverUser();
+  const own = await embeddedBinaries(dataDir, user);
+  const older = versions.find((version) => Number(version) >= 13 && Number(version) < Number(own.majorVersion));
+  // Only a machine that has an older PostgreSQL installed can show it.
+  if (older === undefined) return context.skip();
+  const clusterDir = join(dataDir, "postgres");
+  await mkdir(clusterDir, { mode: 0o700 });
+  if (user !== null) await chown(clusterDir, user.uid, user.gid);
+  const flags = [`--pgdata=${clusterDir}`, "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"];
+  await promisify(execFile)(`/usr/lib/postgresql/${older}/bin/initdb`, flags, { ...user, cwd: "/" });
+  for (const sql of ["CREATE TABLE kept AS SELECT 1 AS value", "SELECT 1"]) {
+    const embedded = newServer();
+    await embedded.start(testSignal());
+    await query(embedded, sql);
+    const [version] = await query(embedded, "SELECT current_setting('server_version') AS version");
+    expect(version).toEqual({ version: expect.stringMatching(new RegExp(`^${older}\\.`)) });
+    expect(await query(embedded, "SELECT value FROM kept")).toEqual([{ value: 1 }]);
+    await embedded.stop(AbortSignal.timeout(10_000));
+  }
 }, 60_000);
 
 test("root may have a data directory that nobody else can enter", async () => {

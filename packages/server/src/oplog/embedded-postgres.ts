@@ -1,9 +1,8 @@
-import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { chmod, chown, lstat, mkdir, readFile, rename, rm, symlink } from "node:fs/promises";
+import { type ChildProcess, spawn } from "node:child_process";
+import { chmod, chown, lstat, mkdir, readFile, symlink } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
-import { promisify } from "node:util";
-import { EmcacheError } from "@emcache/protocol";
+import { EmcacheError, type EntityDefinition } from "@emcache/protocol";
 import pg from "pg";
 import { messageOf } from "../runtime/error-message.ts";
 import type { Logger } from "../runtime/logger.ts";
@@ -11,8 +10,10 @@ import { sleep } from "../runtime/sleep.ts";
 import { type ClusterHome, clusterHome } from "./cluster-home.ts";
 import { DataDirectoryLock } from "./data-directory-lock.ts";
 import { type EmbeddedBinaries, embeddedBinaries } from "./embedded-binaries.ts";
+import { keepDefinitions } from "./definitions-to-restore.ts";
 import { embeddedSettings } from "./embedded-settings.ts";
 import { clearLeftServer } from "./postmaster-process.ts";
+import { settleCluster } from "./settle-cluster.ts";
 import { type ServerUser, barredDirectory, serverUser } from "./server-user.ts";
 
 /** The port only names the socket's file; nothing listens on the network. */
@@ -26,6 +27,8 @@ export interface EmbeddedPostgresOptions {
   /** Connections that our own pool may open. */
   readonly connectionsMax: number;
   readonly logger: Logger;
+  /** The entities as far as they are known without the database, for one that has to be set aside. */
+  readonly definitions?: () => readonly EntityDefinition[];
 }
 
 /**
@@ -74,9 +77,8 @@ export class EmbeddedPostgres {
       this.#lock ??= DataDirectoryLock.acquire(this.#dataDir);
       const user = await serverUser();
       await this.#makeHome(user);
-      const binaries = await embeddedBinaries(this.#home.programsDir, user);
+      const own = await embeddedBinaries(this.#home.programsDir, user);
       await this.#makeSocketDirectory(user);
-      await this.#makeCluster(binaries, user);
       const left = await clearLeftServer(this.#home.clusterDir, signal);
       if (left !== "nothing") {
         this.#options.logger.warn(
@@ -84,6 +86,10 @@ export class EmbeddedPostgres {
           "an earlier embedded PostgreSQL was cleared",
         );
       }
+      const { clusterDir, programsDir } = this.#home;
+      const { logger, definitions } = this.#options;
+      const beforeSetAside = () => keepDefinitions(this.#dataDir, definitions?.() ?? []);
+      const binaries = await settleCluster({ clusterDir, programsDir, own, user, logger, beforeSetAside });
       this.#spawn(binaries, user);
       await this.#untilConnectable(signal);
       await this.#makeDatabase();
@@ -152,30 +158,8 @@ export class EmbeddedPostgres {
     }
   }
 
-  /** Makes the data directory beside its place and renames it, so that a broken-off attempt leaves nothing half made. */
-  async #makeCluster({ initdb, majorVersion }: EmbeddedBinaries, user: ServerUser | null): Promise<void> {
-    const existing = await readFile(join(this.#home.clusterDir, "PG_VERSION"), "utf8").catch(() => null);
-    if (existing !== null) {
-      if (existing.trim() === majorVersion) return;
-      throw new EmcacheError(
-        "embedded_postgres_failed",
-        `${this.#home.clusterDir} was made by PostgreSQL ${existing.trim()}; the embedded server is PostgreSQL ${majorVersion}`,
-        {
-          hint: "Install the EMCache version that made it, or move the directory away: everything is then copied anew from the sources.",
-        },
-      );
-    }
-    const fresh = `${this.#home.clusterDir}.new`;
-    await rm(fresh, { recursive: true, force: true });
-    await makePrivateDirectory(fresh, user);
-    // C: identifiers compare as bytes, whatever this machine's locales are. trust: the socket's directory is the lock.
-    const settings = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"];
-    await promisify(execFile)(initdb, [`--pgdata=${fresh}`, ...settings], { ...user, cwd: fresh });
-    await rename(fresh, this.#home.clusterDir);
-  }
-
-  #spawn({ postgres }: EmbeddedBinaries, user: ServerUser | null): void {
-    const settings = embeddedSettings(this.#home.socketDir, this.#options.connectionsMax);
+  #spawn({ postgres, majorVersion }: EmbeddedBinaries, user: ServerUser | null): void {
+    const settings = embeddedSettings(this.#home.socketDir, this.#options.connectionsMax, Number(majorVersion));
     const flags = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
     const child = spawn(postgres, ["-D", this.#home.clusterDir, "-p", String(PORT), ...flags], {
       ...user,

@@ -1,5 +1,13 @@
-/** Server settings of the embedded PostgreSQL, each with its reason. Given on the command line at every start. */
-export function embeddedSettings(socketDir: string, connectionsMax: number): Readonly<Record<string, string>> {
+/**
+ * Server settings of the embedded PostgreSQL, each with its reason. Given on the command line at every start.
+ *
+ * @param majorVersion of the server: an older data directory may be served by programs of its own version
+ */
+export function embeddedSettings(
+  socketDir: string,
+  connectionsMax: number,
+  majorVersion: number,
+): Readonly<Record<string, string>> {
   return {
     // Reachable only through a socket in a directory that only the server's user (and root) may enter.
     listen_addresses: "",
@@ -21,11 +29,11 @@ export function embeddedSettings(socketDir: string, connectionsMax: number): Rea
     jit: "off",
     max_parallel_workers_per_gather: "0",
     // No extra processes for reads that are nearly always cached.
-    io_method: "sync",
+    ...(majorVersion >= 18 ? { io_method: "sync" } : {}),
     // The rows that each append rewrites are cleaned before they grow.
     autovacuum_naptime: "15s",
     // A statement whose client died ends, and with it its locks.
-    client_connection_check_interval: "2s",
+    ...(majorVersion >= 14 ? { client_connection_check_interval: "2s" } : {}),
     // Errors are reported by us where they matter; statements hold the operator's data and stay out of the log.
     log_min_error_statement: "panic",
     log_checkpoints: "off",

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
-import { EmcacheError } from "@emcache/protocol";
+import { EmcacheError, type EntityDefinition } from "@emcache/protocol";
 import pg from "pg";
 import type { ComponentHealth } from "../runtime/component-health.ts";
 import { messageOf } from "../runtime/error-message.ts";
@@ -8,6 +8,7 @@ import type { Logger } from "../runtime/logger.ts";
 import { retryForever } from "../runtime/retry.ts";
 import type { Service } from "../runtime/service.ts";
 import { untilAborted } from "../runtime/until-aborted.ts";
+import { restoreDefinitions } from "./definitions-to-restore.ts";
 import { EmbeddedPostgres } from "./embedded-postgres.ts";
 import { migrate } from "./migrate.ts";
 import { allMigrations } from "./migrations/all-migrations.ts";
@@ -36,6 +37,8 @@ export interface PostgresOptions {
   readonly connectionTimeoutS: number;
   readonly logger: Logger;
   readonly health: ComponentHealth;
+  /** The entities as far as they are known without PostgreSQL, for an embedded one that has to be set aside. */
+  readonly definitions?: () => readonly EntityDefinition[];
 }
 
 /**
@@ -69,6 +72,7 @@ export class Postgres implements Service {
             dataDir: options.dataDir,
             connectionsMax: options.maxConnections,
             logger: options.logger,
+            ...(options.definitions === undefined ? {} : { definitions: options.definitions }),
           })
         : null;
     this.connection = {
@@ -159,6 +163,9 @@ export class Postgres implements Service {
         { event: "schema_newer", schemaVersion, knownVersion: allMigrations.length },
         "a newer EMCache has migrated the database; this one goes on beside it, and is to be upgraded too",
       );
+    }
+    if (this.#embedded !== null) {
+      await restoreDefinitions(this.#options.dataDir, { pool: this.pool, logger: this.#options.logger, signal });
     }
     this.#recordedAtMs = -Infinity;
     await this.#warm();
