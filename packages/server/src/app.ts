@@ -1,20 +1,20 @@
 import { createHash } from "node:crypto";
 import { hostname } from "node:os";
-import type { Entity } from "@emcache/protocol";
-import type { CapturesPort } from "./api/api-dependencies.ts";
 import { ApiServer } from "./api/api-server.ts";
+import { authenticatorOf } from "./api/authenticator-of.ts";
 import { cachedDefinitions } from "./cache/cached-definitions.ts";
 import { CacheClaims } from "./cache/cache-claims.ts";
 import { Replicator } from "./cache/replicator.ts";
-import type { Config, SourceConfig } from "./config/config.ts";
+import type { Config } from "./config/config.ts";
 import { EMBEDDED } from "./config/option-table.ts";
+import { type CaptureParts, capturesOf, captureServices, mongoOptions } from "./app-capture.ts";
+import { metricsOf } from "./app-metrics.ts";
 import { cacheRestorer, replicatedEntities, snapshotsOf } from "./app-snapshots.ts";
 import { DashboardFiles } from "./dashboard/dashboard-files.ts";
 import { EntityRegistry } from "./entity/entity-registry.ts";
 import { validateEntity } from "./entity/validate-entity.ts";
 import { ClaimStore } from "./oplog/claim-store.ts";
 import { CommitSignal } from "./oplog/commit-signal.ts";
-import type { CommittedBatch } from "./oplog/committed-batch.ts";
 import { ConsumerClaims } from "./oplog/consumer-claims.ts";
 import { CopyControlStore } from "./oplog/copy-control-store.ts";
 import { CopyRequestStore } from "./oplog/copy-request-store.ts";
@@ -24,18 +24,18 @@ import { PostgresEntityStore } from "./oplog/postgres-entity-store.ts";
 import { Postgres } from "./oplog/postgres.ts";
 import { RejectStore } from "./oplog/reject-store.ts";
 import { Retention } from "./oplog/retention.ts";
-import { SourceLease } from "./oplog/source-lease.ts";
 import { StreamRequestStore } from "./oplog/stream-request-store.ts";
+import { TokenDirectory } from "./oplog/token-directory.ts";
+import { TokenStore } from "./oplog/token-store.ts";
 import { VerificationFacts } from "./oplog/verification-facts.ts";
-import { ByteBudget } from "./runtime/byte-budget.ts";
+import type { MetricsParts } from "./metrics/metrics-facts.ts";
+import type { Metrics } from "./metrics/metrics.ts";
 import { messageOf } from "./runtime/error-message.ts";
 import { HealthRegistry } from "./runtime/health-registry.ts";
 import { type Logger, moduleLogger, setLogLevels } from "./runtime/logger.ts";
 import type { Service } from "./runtime/service.ts";
 import { ServiceStack } from "./runtime/service-stack.ts";
 import { EmbeddedSource } from "./source/embedded-source.ts";
-import type { MongoSourceOptions } from "./source/mongo-source.ts";
-import { type CaptureTurn, SourceService } from "./source/source-service.ts";
 import { Verifier } from "./verify/verifier.ts";
 
 /** The whole program as one service. */
@@ -45,9 +45,6 @@ export interface App extends Service {
   /** Takes over what of a configuration a running process can (`isReloadable` in the option table). */
   reload(config: Config): void;
 }
-
-/** A stream may always use this part of the capture's memory, whatever the copies hold (invariant 10). */
-const STREAM_RESERVE = 0.25;
 
 /** A cache that was not heard asks again when it is opened the next time. */
 const COPY_REQUEST_TIMEOUT_MS = 30_000;
@@ -71,11 +68,16 @@ export function createApp(given: Config, options: { readonly logger: Logger }): 
   const { postgres, commitSignal, registry, retention, oplog, hub, consumers, rejects, pool } = log;
   for (const service of [postgres, commitSignal, registry, retention, hub, consumers]) add(service);
 
+  const tokens = new TokenDirectory({ store: log.tokenStore, logger: moduleLogger(logger, "api") });
+  commitSignal.onRegistryChange(() => void tokens.refresh().catch(() => "the poll sees it"));
+  if (has.has("api") && config.server.auth !== "none") add(tokens);
+
   const restore = (version: number): Promise<boolean> => restorer.restore(version);
   const replicator = replicatorOf(config, { logger, health, postgres, rejects, restore });
   const isEmbedded = Object.values(config.sources).some(({ uri }) => uri === EMBEDDED);
   const embedded = isEmbedded && has.has("capture") ? add(new EmbeddedSource(moduleLogger(logger, "source"))) : null;
-  const sources = has.has("capture") ? captureServices(config, { ...log, logger, health, replicator, embedded }) : [];
+  const metrics: Metrics = add(metricsOf(config, { logger, parts: (): MetricsParts => known, replicator }));
+  const sources = captureServices(config, { ...log, logger, health, replicator, embedded, metrics });
   const holder = holderName(config.cache.baseDir);
   const snapshots = snapshotsOf(config, { logger, health, registry, oplog, pool, holder, replicator });
   const restorer = cacheRestorer({ logger, registry, oplog, replicator, snapshots });
@@ -83,30 +85,31 @@ export function createApp(given: Config, options: { readonly logger: Logger }): 
     add(replicator);
     add(replicatedEntities(config, { logger, registry, replicator, snapshots }));
     commitSignal.onCommit((head) => replicator.wake(head));
-    const statuses = (): ReturnType<Replicator["statuses"]> => replicator.statuses();
-    add(
-      new CacheClaims({ name: holder, statuses, store: new ClaimStore(pool), logger: moduleLogger(logger, "cache") }),
-    );
+    const claims = { name: holder, statuses: () => replicator.statuses(), store: new ClaimStore(pool) };
+    add(new CacheClaims({ ...claims, logger: moduleLogger(logger, "cache") }));
   } else health.remove("replicator");
   for (const source of sources) add(source);
 
   add(snapshots);
+  const known = {
+    ...log,
+    caches: replicator,
+    captures: capturesOf(sources, health),
+    copies: new CopyControlStore(pool),
+    snapshots,
+    sourceNames: Object.keys(config.sources),
+    sources,
+    health,
+  };
   const api = new ApiServer({
     ...config.server,
+    authenticator: authenticatorOf(config.server, tokens),
+    tokens: log.tokenStore,
     logger: moduleLogger(logger, "api"),
-    sourceNames: Object.keys(config.sources),
-    registry,
-    oplog,
-    hub,
-    consumers,
+    ...known,
     claimTtlS: config.retention.claimTtlS,
-    caches: replicator,
-    rejects,
-    copies: new CopyControlStore(pool),
-    captures: capturesOf(sources, health),
-    snapshots,
     verifier: verifierOf(config, { ...log, logger, replicator, embedded }),
-    health,
+    metrics,
     site: new DashboardFiles(),
     validateEntity,
   });
@@ -136,6 +139,7 @@ interface LogParts {
   readonly consumers: ConsumerClaims;
   readonly rejects: RejectStore;
   readonly streamRequests: StreamRequestStore;
+  readonly tokenStore: TokenStore;
 }
 
 /** PostgreSQL and what lies in it. */
@@ -193,6 +197,7 @@ function logParts(config: Config, rootLogger: Logger, health: HealthRegistry): L
     consumers: new ConsumerClaims({ store: new ClaimStore(pool), logger }),
     rejects: new RejectStore(pool),
     streamRequests: new StreamRequestStore(pool),
+    tokenStore: new TokenStore({ pool, onChange: () => commitSignal.registryChanged() }),
   };
 }
 
@@ -237,18 +242,6 @@ function replicatorOf(config: Config, parts: ReplicatorParts): Replicator {
   });
 }
 
-interface CaptureParts {
-  readonly logger: Logger;
-  readonly health: HealthRegistry;
-  readonly postgres: Postgres;
-  readonly commitSignal: CommitSignal;
-  readonly registry: EntityRegistry;
-  readonly replicator: Replicator;
-  readonly hub: PageHub;
-  readonly streamRequests: StreamRequestStore;
-  readonly embedded: EmbeddedSource | null;
-}
-
 type VerifierParts = Pick<CaptureParts, "logger" | "replicator" | "embedded" | "streamRequests"> &
   Pick<LogParts, "pool" | "oplog">;
 
@@ -268,84 +261,6 @@ function verifierOf(config: Config, parts: VerifierParts): Verifier {
     requestCopy: (version, signal) => copyRequests.request(version, signal),
     logger: moduleLogger(logger, "verify"),
   });
-}
-
-/** One capture a source; they share the process's memory for what is on its way into the log. */
-function captureServices(config: Config, parts: CaptureParts): SourceService[] {
-  const { health, postgres, commitSignal, registry, replicator, hub } = parts;
-  const logger = moduleLogger(parts.logger, "source");
-  const bytesMax = config.memory.captureBytesMax;
-  const budget = new ByteBudget({ bytesMax, reservedBytes: Math.floor(bytesMax * STREAM_RESERVE) });
-  return Object.entries(config.sources).map(([sourceName, source]) => {
-    const takeTurn = async (signal: AbortSignal): Promise<CaptureTurn> => {
-      // An entity that is not known yet must not look like one that is gone.
-      await registry.loaded(signal);
-      const onCommit = (head: number, batch: CommittedBatch | null): void => {
-        if (batch !== null) {
-          replicator.hand(batch);
-          hub.hand(batch);
-        }
-        commitSignal.committed(head);
-      };
-      const onRegistryChange = (): void => commitSignal.registryChanged();
-      const lease = await SourceLease.acquire({ postgres, sourceName, logger, onCommit, onRegistryChange }, signal);
-      return { log: lease.log(), lost: lease.lost, release: () => lease.release() };
-    };
-    return new SourceService({
-      mongo: mongoOptions(sourceName, source, parts.embedded),
-      takeTurn,
-      entities: {
-        list: () => entitiesOf(registry, sourceName),
-        onChange: (listener) => registry.onChange(listener),
-      },
-      copyRequests: new CopyRequestStore(postgres.pool),
-      streamRequests: parts.streamRequests,
-      budget,
-      copySettings: config.copy,
-      health: health.component(`source.${sourceName}`),
-      logger,
-    });
-  });
-}
-
-function entitiesOf(registry: EntityRegistry, sourceName: string): Entity[] {
-  return registry
-    .list()
-    .map(({ entity }) => entity)
-    .filter(({ client }) => client === sourceName);
-}
-
-/** What the API shows of the capture. */
-function capturesOf(sources: readonly SourceService[], health: HealthRegistry): CapturesPort {
-  return {
-    captureStatus: (sourceName) => {
-      const source = sources.find((candidate) => candidate.sourceName === sourceName);
-      if (source === undefined) return null;
-      const { status, reason, code, hint } = health.component(`source.${sourceName}`).state();
-      const error = status === "degraded" ? { code: code ?? "internal", detail: reason ?? "", hint: hint ?? "" } : null;
-      return { lagMs: source.status().lagMs, error };
-    },
-    copyProgress: (version) => {
-      for (const source of sources) {
-        const copy = source.status().copies.get(version);
-        if (copy?.state === "running") return copy;
-      }
-      return null;
-    },
-  };
-}
-
-/** Where the capture connects; the embedded source's place is known once it has started. */
-function mongoOptions(sourceName: string, source: SourceConfig, embedded: EmbeddedSource | null): MongoSourceOptions {
-  const { uri, database, fullDocument } = source;
-  return {
-    sourceName,
-    database,
-    fullDocument,
-    get uri() {
-      return uri === EMBEDDED && embedded !== null ? embedded.uri : uri;
-    },
-  };
 }
 
 /** Names this process's cache directory among all processes on this PostgreSQL; the same after a restart. */

@@ -324,6 +324,7 @@ export class CacheSlot {
       return false;
     }
     const result = file.apply(rows, upTo, (position) => tagAt(page, position));
+    this.#appliedAt = Date.now();
     this.#appliedRows += rows.length;
     this.#next = upTo;
     this.#isInTransaction = result.isOpen;

@@ -66,6 +66,7 @@ export class Replicator implements Service {
   #records: readonly CacheRecord[] | null = null;
   #statuses: ReadonlyMap<number, CacheStatus> = new Map();
   #logProblem: ProblemLike | null = null;
+  #onStatuses: (statuses: ReadonlyMap<number, CacheStatus>) => void = () => undefined;
 
   constructor(options: ReplicatorOptions) {
     this.#options = options;
@@ -78,7 +79,7 @@ export class Replicator implements Service {
       delayMsMin: 100,
       delayMsMax: 10_000,
       onError: (error, attempt, delayMs) => {
-        this.#options.health.degraded(error);
+        this.#options.health.degraded(error, { attempt, delayMs });
         const fields = { event: "replicate_worker_ended", attempt, delayMs };
         this.#options.logger.error(fields, `The replicating thread ended and is started again: ${messageOf(error)}`);
       },
@@ -124,6 +125,11 @@ export class Replicator implements Service {
   /** How each cache is, by version, as the worker last told. */
   statuses(): ReadonlyMap<number, CacheStatus> {
     return this.#statuses;
+  }
+
+  /** Calls `listener` whenever the worker tells how the caches are, in place of the one before. */
+  onStatuses(listener: (statuses: ReadonlyMap<number, CacheStatus>) => void): void {
+    this.#onStatuses = listener;
   }
 
   /** Where a file is put that is to take the version's cache file's place; null where this process has none. */
@@ -192,6 +198,7 @@ export class Replicator implements Service {
       case "statuses":
         this.#statuses = new Map(news.statuses.map((status) => [status.version, status]));
         this.#waiters.update(this.#statuses);
+        this.#onStatuses(this.#statuses);
         this.#tellHealth();
         break;
       case "needs_copy":

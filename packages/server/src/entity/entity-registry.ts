@@ -161,9 +161,10 @@ export class EntityRegistry implements Service {
   }
 
   async #poll(): Promise<void> {
-    const { refreshIntervalMs, logger } = this.#options;
+    const { refreshIntervalMs, logger, health } = this.#options;
     const signal = this.#end.signal;
     const onError = (error: unknown, attempt: number, delayMs: number): void => {
+      health.retried(error);
       const line = { event: "registry_unreadable", attempt, delayMs, reason: messageOf(error) };
       // One warning for each absence; the health says that it lasts.
       if (attempt === 1) logger.warn(line, "The entity registry can't be read; the last known entities stay");

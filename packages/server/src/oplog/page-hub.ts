@@ -86,6 +86,16 @@ export class PageHub implements Service {
     return { pagesRead: this.#pagesRead, batchesTaken: this.#batchesTaken };
   }
 
+  /** What is held in memory of the log, and its bound: the newest part, and answers further back. */
+  get memory(): { readonly bytes: number; readonly bytesMax: number } {
+    return { bytes: (this.#tail?.bytes ?? 0) + this.#reads.keptBytes, bytesMax: 2 * this.#options.bytesMax };
+  }
+
+  /** How many may wait at once. */
+  get waitersMax(): number {
+    return this.#options.waitersMax;
+  }
+
   /** How many wait. */
   get waiterCount(): number {
     return this.#waiters.count;

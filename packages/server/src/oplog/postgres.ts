@@ -140,7 +140,7 @@ export class Postgres implements Service {
         delayMsMin: 100,
         delayMsMax: 5_000,
         onError: (error, attempt, delayMs) => {
-          this.#options.health.degraded(error);
+          this.#options.health.degraded(error, { attempt, delayMs });
           this.#options.logger.warn({ event: "postgres_absent", attempt, delayMs }, messageOf(error));
           onAttempt();
         },

@@ -52,6 +52,11 @@ export class SharedReads {
     return untilAborted(running, signal);
   }
 
+  /** Of the answers that are kept. */
+  get keptBytes(): number {
+    return this.#keptBytes;
+  }
+
   /** Forgets what was kept: the log's history is another one. */
   reset(): void {
     this.#kept.clear();

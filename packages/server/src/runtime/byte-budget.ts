@@ -35,6 +35,10 @@ export class ByteBudget {
     this.#reservedBytes = reservedBytes;
   }
 
+  get bytesMax(): number {
+    return this.#bytesMax;
+  }
+
   get usedBytes(): number {
     return this.#used.stream + this.#used.copy;
   }

@@ -11,6 +11,7 @@ export class ComponentHealth {
   readonly name: string;
   readonly #clock: Clock;
   #state: ComponentState;
+  readonly #retries = new Map<string, number>();
 
   constructor(name: string, clock: Clock = systemClock) {
     this.name = name;
@@ -29,6 +30,7 @@ export class ComponentHealth {
   /** It does not do its work because of `error`, and keeps trying: after `delayMs`, where that is known. */
   degraded(error: unknown, retry: { readonly attempt: number; readonly delayMs: number } | null = null): void {
     const known = error instanceof EmcacheError ? error : null;
+    if (retry !== null) this.retried(error);
     this.#become({
       status: "degraded",
       reason: messageOf(error),
@@ -36,6 +38,17 @@ export class ComponentHealth {
       hint: known?.hint ?? null,
       ...(retry === null ? {} : { retry: { attempt: retry.attempt, next_try_at: this.#inMs(retry.delayMs) } }),
     });
+  }
+
+  /** Something of it failed and is tried again; how the part is does not change by that. */
+  retried(error: unknown): void {
+    const cause = error instanceof EmcacheError ? error.code : "internal";
+    this.#retries.set(cause, (this.#retries.get(cause) ?? 0) + 1);
+  }
+
+  /** How often it tried again since the process began, by the code of the error that was the cause. */
+  retries(): ReadonlyMap<string, number> {
+    return this.#retries;
   }
 
   stopped(): void {

@@ -26,6 +26,13 @@ export class HealthRegistry {
     this.#components.delete(name);
   }
 
+  /** How often each part tried again since the process began, by the code of the error that was the cause. */
+  retries(): { readonly component: string; readonly cause: string; readonly count: number }[] {
+    return [...this.#components].flatMap(([component, health]) =>
+      [...health.retries()].map(([cause, count]) => ({ component, cause, count })),
+    );
+  }
+
   states(): Record<string, ComponentState> {
     return Object.fromEntries([...this.#components].map(([name, component]) => [name, component.state()]));
   }

@@ -258,6 +258,7 @@ export class SnapshotManager implements Service {
       } catch (error) {
         if (signal.aborted) return;
         health.degraded(error);
+        health.retried(error);
         logger.warn({ event: "snapshot_check_failed", error }, "snapshots could not be checked; trying again");
       }
       const untilScheduledMs = Math.max(this.#parts.due.scheduledAtMs - this.#parts.clock.nowMs(), 0);

@@ -1,7 +1,7 @@
 import { EmcacheError } from "@emcache/protocol";
 import type { Clock } from "../runtime/clock.ts";
 import { retryForever } from "../runtime/retry.ts";
-import type { CaptureBatch, CaptureLog, CopyCheckpoint, StreamCheckpoint } from "./capture-log.ts";
+import type { AppendedBatch, CaptureBatch, CaptureLog, CopyCheckpoint, StreamCheckpoint } from "./capture-log.ts";
 import type { LogRow, Reject } from "./log-row.ts";
 import { type MadeUnit, StopGate } from "./stop-gate.ts";
 
@@ -27,6 +27,8 @@ export interface AppendUnit {
   readonly copies?: readonly CopyCheckpoint[];
   /** Bytes of the rows, or of the documents that they are made of, about. */
   readonly sizeBytes: number;
+  /** When its oldest change happened in the source, in milliseconds since 1970; absent for what is no change. */
+  readonly sourceTimeMs?: number;
   /** Gives the unit's share of the memory budget back once it is durable or given up. */
   readonly release?: () => void;
   /** Told once it is durable, and never where it was given up. */
@@ -42,6 +44,8 @@ export interface AppendQueueOptions {
   readonly onError: (error: unknown, attempt: number, delayMs: number) => void;
   /** Told once an append that had failed has succeeded. */
   readonly onRecovered?: () => void;
+  /** Told of each batch once it is durable, and when its oldest change happened; null where it holds no change. */
+  readonly onAppended?: (batch: CaptureBatch, appended: AppendedBatch, sourceTimeMs: number | null) => void;
 }
 
 /** An append this large is as fast a row as a larger one (5,000 rows of COPY: dependencies.md), and readers see it sooner. */
@@ -89,7 +93,7 @@ export class AppendQueue {
         const units = this.#take();
         const batch = this.#join(units);
         let hasFailed = false;
-        await retryForever((attempt) => this.#options.log.append(batch, attempt), {
+        const appended = await retryForever((attempt) => this.#options.log.append(batch, attempt), {
           signal,
           clock: this.#options.clock,
           onError: (error, attempt, delayMs) => {
@@ -101,6 +105,7 @@ export class AppendQueue {
           isRetryable: (error) => error instanceof EmcacheError && error.retryable && error.code !== "lease_lost",
         });
         if (hasFailed) this.#options.onRecovered?.();
+        this.#options.onAppended?.(batch, appended, oldestOf(units));
         for (const unit of units) {
           unit.release?.();
           unit.onLogged?.();
@@ -171,6 +176,11 @@ function madeOf(unit: AppendUnit): MadeUnit {
     stops: new Set([...(unit.stops ?? []), ...(made?.stops ?? [])]),
     copies: unit.copies ?? [],
   };
+}
+
+function oldestOf(units: readonly AppendUnit[]): number | null {
+  // The queue keeps the stream's order, so the first is the oldest.
+  return units.find(({ sourceTimeMs }) => sourceTimeMs !== undefined)?.sourceTimeMs ?? null;
 }
 
 /** Whether a new copy of the version is on its way already: then the stop is history. */

@@ -12,6 +12,8 @@ interface EventPlace {
   /** BSON bytes of the event's `_id`: the resume token after which the next event follows. A view of its reply. */
   readonly token: Buffer;
   readonly clusterTime: ClusterTime;
+  /** When the source says that it happened, in milliseconds since 1970; null before MongoDB 6.0. */
+  readonly wallTimeMs: number | null;
   readonly collection: string;
   /** Which source transaction it belongs to (lsid and txnNumber); null for none. */
   readonly transaction: string | null;
@@ -48,6 +50,7 @@ interface EventFields {
   id: number;
   operationType: number;
   clusterTime: number;
+  wallTime: number;
   fullDocument: number;
   ns: number;
   to: number;
@@ -97,8 +100,9 @@ function documentEvent(bytes: Buffer, fields: EventFields, operation: DocumentOp
   const idKey = idKeyOf(documentKey);
   if (idKey === null) throw invalid("`documentKey` has no `_id`");
   const fullDocument = fields.fullDocument < 0 ? null : documentAt(bytes, fields.fullDocument);
-  const { token, clusterTime, collection, transaction, sizeBytes } = eventPlace(bytes, fields);
-  return { operation, token, clusterTime, collection, transaction, sizeBytes, documentKey, idKey, fullDocument };
+  const { token, clusterTime, wallTimeMs, collection, transaction, sizeBytes } = eventPlace(bytes, fields);
+  const place = { token, clusterTime, wallTimeMs, collection, transaction, sizeBytes };
+  return { operation, ...place, documentKey, idKey, fullDocument };
 }
 
 function eventPlace(bytes: Buffer, fields: EventFields): EventPlace {
@@ -107,6 +111,7 @@ function eventPlace(bytes: Buffer, fields: EventFields): EventPlace {
   return {
     token: documentAt(bytes, fields.id),
     clusterTime: bytes.readBigUInt64LE(fields.clusterTime),
+    wallTimeMs: fields.wallTime < 0 ? null : Number(bytes.readBigInt64LE(fields.wallTime)),
     collection: fields.ns < 0 ? "" : collectionIn(documentAt(bytes, fields.ns)),
     transaction: fields.txnNumber < 0 || fields.lsid < 0 ? null : transactionOf(bytes, fields),
     sizeBytes: bytes.length,
@@ -135,6 +140,7 @@ function fieldsOf(bytes: Buffer): EventFields {
     id: -1,
     operationType: -1,
     clusterTime: -1,
+    wallTime: -1,
     fullDocument: -1,
     ns: -1,
     to: -1,
@@ -162,6 +168,7 @@ const FIELD_NAMES: ReadonlyMap<
       ["_id", "id", 0x03],
       ["operationType", "operationType", 0x02],
       ["clusterTime", "clusterTime", 0x11],
+      ["wallTime", "wallTime", 0x09],
       ["fullDocument", "fullDocument", 0x03],
       ["ns", "ns", 0x03],
       ["to", "to", 0x03],

@@ -3,6 +3,11 @@ import { Timestamp } from "mongodb";
 /** A cluster time: BSON timestamp as an unsigned 64-bit number, seconds since 1970 in the upper half. */
 export type ClusterTime = bigint;
 
+/** The whole second that it lies in, as milliseconds since 1970. */
+export function secondOfMs(time: ClusterTime): number {
+  return Number(time >> 32n) * 1000;
+}
+
 /** The BSON timestamp's number. */
 export function clusterTimeOf(timestamp: Timestamp): ClusterTime {
   return (BigInt(timestamp.t) << 32n) | BigInt(timestamp.i);

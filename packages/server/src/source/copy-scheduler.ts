@@ -34,6 +34,8 @@ export interface CopySchedulerOptions {
   readonly clock: Clock;
   /** A copy failed for good: the run of the source ends with this error. */
   readonly onFailure: (error: unknown) => void;
+  /** A copy is tried again because of this error. */
+  readonly onRetry: (error: unknown) => void;
 }
 
 interface Active {
@@ -190,7 +192,7 @@ export class CopyScheduler {
   }
 
   #start(target: Target, signal: AbortSignal): void {
-    const { source, progress, queue, budget, settings, logger, clock } = this.#options;
+    const { source, progress, queue, budget, settings, logger, clock, onRetry } = this.#options;
     const { version } = target;
     const abort = new AbortController();
     const context = { entity: target.entityName, version, copyId: this.#checkpointOf(version).copyId };
@@ -205,11 +207,11 @@ export class CopyScheduler {
       pace: this.#pace,
       readFrom: settings.readPreference ?? "primary",
       clock,
-      onError: (error, attempt, delayMs) =>
-        logger.warn(
-          { event: "copy_retry", ...context, attempt, delayMs, reason: messageOf(error) },
-          "copy interrupted",
-        ),
+      onError: (error, attempt, delayMs) => {
+        onRetry(error);
+        const fields = { event: "copy_retry", ...context, attempt, delayMs, reason: messageOf(error) };
+        logger.warn(fields, "copy interrupted");
+      },
     });
     const ended = run
       .run(AbortSignal.any([signal, abort.signal]))

@@ -2,7 +2,7 @@ import type { ByteBudget } from "../runtime/byte-budget.ts";
 import type { AppendQueue } from "./append-queue.ts";
 import type { StreamCheckpoint } from "./capture-log.ts";
 import type { DocumentEvent } from "./change-event.ts";
-import { type ClusterTime, laterOf } from "./cluster-time.ts";
+import { type ClusterTime, laterOf, secondOfMs } from "./cluster-time.ts";
 import type { CopyScheduler } from "./copy-scheduler.ts";
 import { lookUpDocuments } from "./document-lookup.ts";
 import type { EntityRouting } from "./entity-routing.ts";
@@ -134,14 +134,16 @@ export class EventProcessor {
       } else if (lastIndexes.get(nameOf(event)) === index) this.#addState(builder, event, state, false);
     }
     if (transaction !== null) builder.endTransaction();
+    const first = events[0];
     const last = events.at(-1);
-    if (last === undefined) return;
+    if (first === undefined || last === undefined) return;
     const release = await budget.acquire(builder.sizeBytes, { share: "stream", signal });
     // From here to the end nothing waits: a copy must not release a chunk between the touch and the rows.
     for (const event of events) copies.touch(event.collection, event.idKey);
     const { rows, rejects, stops, sizeBytes } = builder;
     const checkpoint = checkpointOf(last.token, last.clusterTime, horizons);
-    queue.push({ rows, rejects, stops, checkpoint, sizeBytes, release });
+    const sourceTimeMs = first.wallTimeMs ?? secondOfMs(first.clusterTime);
+    queue.push({ rows, rejects, stops, checkpoint, sizeBytes, release, sourceTimeMs });
     progress.processed(last.clusterTime);
   }
 

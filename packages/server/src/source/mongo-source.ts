@@ -1,6 +1,7 @@
-import { type ClientSession, type Db, type Document, type Long, MongoClient, ReadPreference } from "mongodb";
+import { type ClientSession, type Db, type Document, type Long, MongoClient, ReadPreference, Timestamp } from "mongodb";
 import { EmcacheError } from "@emcache/protocol";
 import { untilAborted } from "../runtime/until-aborted.ts";
+import { type ClusterTime, clusterTimeOf } from "./cluster-time.ts";
 import { classifyMongoError } from "./mongo-error.ts";
 import type { ReadFrom, SourceConnection, SourceSession } from "./source-connection.ts";
 
@@ -161,6 +162,15 @@ export class MongoSource implements SourceConnection {
       signal.throwIfAborted();
       throw classifyMongoError(error, this.sourceName);
     }
+  }
+
+  async oldestOplogTime(signal: AbortSignal): Promise<ClusterTime | null> {
+    if (this.isSharded) return null;
+    // The manual, "Replica Set Oplog": a capped collection, so its natural order is that of its times.
+    const oplog = this.#client.db("local").collection("oplog.rs");
+    const first = oplog.find({}, { projection: { ts: 1 }, sort: { $natural: 1 }, limit: 1 }).next();
+    const ts: unknown = (await untilAborted(first, signal).catch(() => null))?.["ts"];
+    return ts instanceof Timestamp ? clusterTimeOf(ts) : null;
   }
 
   async close(): Promise<void> {

@@ -1,4 +1,5 @@
 import type { Document, Long } from "mongodb";
+import type { ClusterTime } from "./cluster-time.ts";
 
 /** What the commands of one cursor share: its getMores must carry the session of the command that opened it. */
 export interface SourceSession {
@@ -33,6 +34,11 @@ export interface SourceConnection {
   collectionNames(signal: AbortSignal): Promise<string[]>;
   /** How many documents the collection has, by its metadata; 0 where there is none. */
   estimatedCount(collection: string, signal: AbortSignal): Promise<number>;
+  /**
+   * The oldest time that the source's own oplog still holds; null where it doesn't say (a mongos, a server that isn't
+   * MongoDB, no right to read `local`). Absent: it can't be asked.
+   */
+  oldestOplogTime?(signal: AbortSignal): Promise<ClusterTime | null>;
   /** Ends every connection; commands under way fail. */
   close(): Promise<void>;
 }

@@ -9,11 +9,12 @@ import type { Logger } from "../runtime/logger.ts";
 import { retryForever } from "../runtime/retry.ts";
 import type { Service } from "../runtime/service.ts";
 import { AppendQueue } from "./append-queue.ts";
-import type { CaptureLog, CopyCheckpoint } from "./capture-log.ts";
+import type { AppendedBatch, CaptureBatch, CaptureLog, CopyCheckpoint } from "./capture-log.ts";
 import { type BeginCopy, type CopyRequestList, followCopyRequests } from "./copy-requests.ts";
 import { CopyScheduler, type CopySettings } from "./copy-scheduler.ts";
 import { EntityRouting } from "./entity-routing.ts";
 import { MongoSource, type MongoSourceOptions } from "./mongo-source.ts";
+import { OplogWindow } from "./oplog-window.ts";
 import type { SourceConnection } from "./source-connection.ts";
 import { StreamCapture } from "./stream-capture.ts";
 import { StreamProgress } from "./stream-progress.ts";
@@ -47,6 +48,8 @@ export interface SourceServiceOptions {
   readonly health: ComponentHealth;
   readonly logger: Logger;
   readonly clock?: Clock;
+  /** Told of each batch once it is durable, and when its oldest change happened; null where it holds no change. */
+  readonly onAppended?: (batch: CaptureBatch, appended: AppendedBatch, sourceTimeMs: number | null) => void;
   /** How the source is connected to. Default: `MongoSource.connect`. */
   readonly connect?: (options: MongoSourceOptions, signal: AbortSignal) => Promise<SourceConnection>;
 }
@@ -56,6 +59,10 @@ export interface CaptureStatus {
   /** Milliseconds since the capture last knew that it had everything of its source; null where it does not run here. */
   readonly lagMs: number | null;
   readonly copies: ReadonlyMap<number, CopyCheckpoint>;
+  /** Whether this process holds the source's lease; one that doesn't waits for it. */
+  readonly hasLease: boolean;
+  /** How long the capture may stand still until its place in the source's history is lost; null if not known. */
+  readonly oplogWindowMs: number | null;
 }
 
 const RETRY_DELAY_MS_MIN = 200;
@@ -67,7 +74,9 @@ export class SourceService implements Service {
   readonly #options: SourceServiceOptions;
   readonly #stop = new AbortController();
   #running: Promise<void> | null = null;
+  readonly #window = new OplogWindow();
   #capture: { readonly stream: StreamCapture; readonly copies: CopyScheduler } | null = null;
+  #hasLease = false;
 
   constructor(options: SourceServiceOptions) {
     this.#options = options;
@@ -89,7 +98,13 @@ export class SourceService implements Service {
   }
 
   status(): CaptureStatus {
-    return { lagMs: this.#capture?.stream.lagMs ?? null, copies: this.#capture?.copies.states() ?? new Map() };
+    const { stream, copies } = this.#capture ?? {};
+    return {
+      lagMs: stream?.lagMs ?? null,
+      copies: copies?.states() ?? new Map(),
+      hasLease: this.#hasLease,
+      oplogWindowMs: this.#window.leftMs(stream?.capturedTime ?? null),
+    };
   }
 
   async #run(signal: AbortSignal): Promise<void> {
@@ -115,6 +130,7 @@ export class SourceService implements Service {
 
   async #takeTurn(signal: AbortSignal): Promise<void> {
     const turn = await this.#options.takeTurn(signal);
+    this.#hasLease = true;
     try {
       const connect = this.#options.connect ?? ((options, until) => MongoSource.connect(options, until));
       const source = await connect(this.#options.mongo, signal);
@@ -124,6 +140,7 @@ export class SourceService implements Service {
         await source.close();
       }
     } finally {
+      this.#hasLease = false;
       await turn.release();
     }
   }
@@ -154,6 +171,7 @@ export class SourceService implements Service {
       logger,
       clock,
       onFailure: fail,
+      onRetry: (error) => health.retried(error),
     });
     copies.load(start.copies);
     let isStale = true;
@@ -186,7 +204,8 @@ export class SourceService implements Service {
       const requests = followCopyRequests(copyRequests, { begin, onPaused }, { clock, signal });
       const served =
         streamRequests === undefined ? [] : [desk.serve(streamRequests, source.sourceName, { clock, signal })];
-      const parts = [queue.run(signal), stream.run(signal), requests, ...served];
+      const window = this.#window.follow(source, clock, signal);
+      const parts = [queue.run(signal), stream.run(signal), requests, window, ...served];
       await Promise.all(parts.map((running) => running.catch(fail)));
     } finally {
       unsubscribe();
@@ -200,7 +219,7 @@ export class SourceService implements Service {
   }
 
   #queueInto(log: CaptureLog, onStop: (version: number) => CopyCheckpoint | null): AppendQueue {
-    const { logger, health, clock } = this.#options;
+    const { logger, health, clock, onAppended } = this.#options;
     return new AppendQueue({
       log,
       clock: clock ?? systemClock,
@@ -214,6 +233,7 @@ export class SourceService implements Service {
         );
       },
       onRecovered: () => health.healthy(),
+      ...(onAppended === undefined ? {} : { onAppended }),
     });
   }
 }

@@ -114,6 +114,11 @@ export class StreamCapture {
     return this.#token !== null;
   }
 
+  /** Cluster time up to which the stream was handed on; null while it is not known. */
+  get capturedTime(): ClusterTime | null {
+    return this.#tokenTime;
+  }
+
   /** How long ago the capture last had everything of its source: 0 while it has; null before it first had. */
   get lagMs(): number | null {
     if (this.#isCaughtUp || this.#caughtUpAtMs === null) return this.#caughtUpAtMs === null ? null : 0;

@@ -164,6 +164,7 @@ export async function eventsOf(
     operation: "update",
     token,
     clusterTime,
+    wallTimeMs: null,
     collection,
     transaction: null,
     documentKey,
