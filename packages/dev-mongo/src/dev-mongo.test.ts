@@ -151,6 +151,18 @@ test("a token of a server that ran before is lost history, also that of a quiet 
   await after.stop();
 });
 
+test("as a standalone server it says so and has no change streams; documents have a natural order", async () => {
+  const standalone = await DevMongo.start({ standalone: true });
+  const client = await MongoClient.connect(standalone.uri);
+  const rows = client.db("dev").collection<{ _id: number }>("c");
+  await rows.insertMany([{ _id: 1 }, { _id: 2 }]);
+  expect(await client.db("admin").command({ hello: 1 })).not.toHaveProperty("setName");
+  await expect(rows.watch().tryNext()).rejects.toMatchObject({ code: 40_573 });
+  expect(await rows.find().sort({ $natural: -1 }).limit(1).toArray()).toEqual([{ _id: 2 }]);
+  await client.close();
+  await standalone.stop();
+});
+
 async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = performance.now() + 10_000;
   while (!(await condition())) {

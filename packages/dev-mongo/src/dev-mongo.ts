@@ -22,6 +22,8 @@ export interface DevMongoOptions {
   readonly wireVersion?: number;
   /** Two or more: poses as so many mongos of a sharded cluster. Default: one primary of a replica set. */
   readonly mongosCount?: number;
+  /** Poses as a server without a replica set, which has no change streams. Default false. */
+  readonly standalone?: boolean;
   readonly logger?: DevMongoLogger;
 }
 
@@ -50,7 +52,7 @@ export class DevMongo {
 
   /** Starts one and resolves when it listens. Rejects with the system's error where the port is taken. */
   static async start(options: DevMongoOptions = {}): Promise<DevMongo> {
-    const topology: Topology = options.mongosCount === undefined ? "replicaSet" : "sharded";
+    const topology = topologyOf(options);
     const logger = options.logger ?? silentLogger;
     const state = new ServerState({
       limits: {
@@ -95,6 +97,11 @@ export class DevMongo {
     this.#state.closeConnections();
     await Promise.all(closed);
   }
+}
+
+function topologyOf({ mongosCount, standalone = false }: DevMongoOptions): Topology {
+  if (standalone) return "standalone";
+  return mongosCount === undefined ? "replicaSet" : "sharded";
 }
 
 async function listen(state: ServerState, listener: number, host: string, port: number): Promise<Server> {

@@ -10,10 +10,12 @@ const { values } = parseArgs({
     "oplog-entries-max": { type: "string", default: "1000000" },
     "event-bytes-max": { type: "string" },
     "wire-version": { type: "string" },
+    standalone: { type: "boolean", default: false },
   },
 });
 const server = await DevMongo.start({
   port: Number(values.port),
+  standalone: values.standalone,
   oplogBytesMax: Number(values["oplog-mib-max"]) * 1024 * 1024,
   oplogEntriesMax: Number(values["oplog-entries-max"]),
   ...(values["event-bytes-max"] === undefined ? {} : { eventBytesMax: Number(values["event-bytes-max"]) }),

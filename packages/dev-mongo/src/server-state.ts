@@ -10,7 +10,7 @@ import { Session } from "./sessions/session.ts";
 import { Store } from "./store/store.ts";
 
 /** What the server poses as. */
-export type Topology = "replicaSet" | "sharded";
+export type Topology = "replicaSet" | "sharded" | "standalone";
 
 /** Sessions that are remembered; the longest unused ones go first. Drivers make one for each concurrent operation. */
 const SESSIONS_MAX = 10_000;

@@ -51,6 +51,9 @@ async function openStream(
   pipeline: readonly BsonDocument[],
 ): Promise<Reply> {
   const { server, body, database, signal } = context;
+  if (server.topology === "standalone") {
+    throw new CommandError(40_573, "The $changeStream stage is only supported on replica sets");
+  }
   if (context.transaction !== null) {
     throw new CommandError(263, "Stage $changeStream is not allowed within a multi-document transaction");
   }

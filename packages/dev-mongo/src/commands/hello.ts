@@ -41,7 +41,8 @@ async function untilTopologyChanges(server: ServerState, waitMs: number, signal:
 function description({ server, name, body, listener }: CommandContext): BsonDocument {
   const isLegacy = name !== "hello";
   const isSharded = server.topology === "sharded";
-  const isPrimary = server.isPrimary || isSharded;
+  const isStandalone = server.topology === "standalone";
+  const isPrimary = server.isPrimary || isSharded || isStandalone;
   const me = server.hosts[listener] ?? "";
   const primaryField = isLegacy ? { ismaster: isPrimary } : { isWritablePrimary: isPrimary };
   const lastWrite = { ts: new Timestamp(server.store.clock.last), t: Long.fromNumber(server.electionTerm) };
@@ -63,7 +64,7 @@ function description({ server, name, body, listener }: CommandContext): BsonDocu
     helloOk: true,
     ...primaryField,
     topologyVersion: { processId: server.processId, counter: Long.fromBigInt(server.topologyCounter) },
-    ...(isSharded ? { msg: "isdbgrid" } : replicaSet),
+    ...(isSharded ? { msg: "isdbgrid" } : isStandalone ? {} : replicaSet),
     maxBsonObjectSize: 16 * 1024 * 1024,
     maxMessageSizeBytes: 48_000_000,
     maxWriteBatchSize: 100_000,

@@ -22,6 +22,8 @@ export function parseSort(sort: unknown): SortField[] {
 
 /** Sorts documents; those that are equal keep their order. */
 export function sortDocuments(documents: readonly Buffer[], fields: readonly SortField[]): Buffer[] {
+  // MongoDB manual, "cursor.sort(): Return Natural Order".
+  if (fields[0]?.path === "$natural") return fields[0].isDescending ? documents.toReversed() : [...documents];
   const keyed = documents.map((bytes) => {
     const document = decodeTyped(bytes);
     return { bytes, keys: fields.map((field) => sortKey(document, field)) };

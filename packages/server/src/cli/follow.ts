@@ -1,6 +1,7 @@
 import { type EntityStatus, Follower } from "@emcache/client";
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import type { CommandContext } from "./command-context.ts";
+import { withHelp } from "./command-help.ts";
 
 interface FollowFlags {
   readonly url: string;
@@ -23,12 +24,21 @@ const SAME_SIGNAL_MS = 250;
  * Exit codes: 0 after a signal, 1 where it can't run (the folder is in use or can't be written), 2 for a wrong call.
  */
 export function followCommand({ output, exitWith }: CommandContext): Command {
-  return new Command("follow")
-    .description("Keep entities of an EMCache server in local SQLite files, until SIGTERM or SIGINT.")
-    .requiredOption("--url <url>", "the EMCache server", urlOf)
+  const url = new Option("--url <url>", "the EMCache server").env("EMCACHE_URL").argParser(urlOf).makeOptionMandatory();
+  const command = new Command("follow").description(
+    "Keep entities of an EMCache server in local SQLite files, until SIGTERM or SIGINT.",
+  );
+  return withHelp(command, {
+    examples: [
+      "emcache follow --url http://emcache:8080 --entity users orders --dir caches",
+      "emcache follow --url http://emcache:8080 --entity users --dir caches --consumer web-1 --json",
+    ],
+    exitCodes: { 0: "ended by a signal", 1: "the folder is in use or can't be written", 2: "a wrong call" },
+  })
+    .addOption(url)
     .requiredOption("--entity <name...>", "an entity to keep; repeat it for several")
     .requiredOption("--dir <folder>", "where the files are kept: NAME.db is always the served one")
-    .option("--token <token>", "the server's token; default: the environment's EMCACHE_TOKEN")
+    .addOption(new Option("--token <token>", "what the server wants as bearer token").env("EMCACHE_TOKEN"))
     .option("--consumer <name>", "a name under which the server keeps the log for this process while it is away")
     .option("--json", "one JSON object a line instead of text")
     .option("--health-interval <seconds>", "how often all entities' states are told again", secondsOf, 60)
@@ -36,7 +46,7 @@ export function followCommand({ output, exitWith }: CommandContext): Command {
 }
 
 async function follow(flags: FollowFlags, print: (line: string) => void): Promise<number> {
-  const { url, entity: entities, dir, consumer, token = process.env["EMCACHE_TOKEN"] } = flags;
+  const { url, entity: entities, dir, consumer, token } = flags;
   const tell = (event: string, statuses: readonly EntityStatus[]): void => {
     if (flags.json === true) print(JSON.stringify({ event, time: new Date().toISOString(), entities: statuses }));
     else for (const status of statuses) print(`${event} ${textOf(status)}`);

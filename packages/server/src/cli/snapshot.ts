@@ -1,15 +1,16 @@
 import type { SnapshotManifest } from "@emcache/protocol";
 import { Command, Option } from "commander";
 import type { CommandContext } from "./command-context.ts";
+import { withHelp } from "./command-help.ts";
 import { downloadSnapshot } from "./download-snapshot.ts";
-import { type ServerPlace, serverRequest } from "./server-request.ts";
+import { addServerFlags, type ServerFlags, serverPlace } from "./server-flags.ts";
+import { serverJson, serverRequest } from "./server-request.ts";
 
-interface ServerOptions {
-  readonly url: string;
-  readonly token?: string;
+interface JsonOptions extends ServerFlags {
+  readonly json?: boolean;
 }
 
-interface FileOptions extends ServerOptions {
+interface FileOptions extends JsonOptions {
   readonly out?: string;
   readonly force?: boolean;
 }
@@ -18,17 +19,17 @@ interface FileOptions extends ServerOptions {
 export function snapshotCommand({ output }: CommandContext): Command {
   const create = onServer("create", "Make a snapshot now and show it.")
     .argument("<entity>")
-    .action(async (entity: string, options: ServerOptions) => {
-      const response = await serverRequest(placeOf(options), "POST", pathOf(entity));
-      output.print(`${lineOf((await response.json()) as SnapshotManifest)}\n`);
+    .action(async (entity: string, options: JsonOptions) => {
+      // As long as it takes: a large one is built and checked first.
+      const response = await serverRequest(serverPlace(options), "POST", pathOf(entity));
+      const manifest = (await response.json()) as SnapshotManifest;
+      output.print(options.json === true ? `${JSON.stringify(manifest, null, 2)}\n` : `${lineOf(manifest)}\n`);
     });
   const list = onServer("list", "List all snapshots, or those of an entity, newest first.")
     .argument("[entity]")
-    .option("--json", "as JSON")
-    .action(async (entity: string | undefined, options: ServerOptions & { readonly json?: boolean }) => {
+    .action(async (entity: string | undefined, options: JsonOptions) => {
       const query = entity === undefined ? "" : `?entity=${encodeURIComponent(entity)}`;
-      const response = await serverRequest(placeOf(options), "GET", `/api/snapshots${query}`);
-      const manifests = (await response.json()) as SnapshotManifest[];
+      const manifests = await serverJson<SnapshotManifest[]>(serverPlace(options), "GET", `/api/snapshots${query}`);
       if (options.json === true) output.print(`${JSON.stringify(manifests, null, 2)}\n`);
       else for (const manifest of manifests) output.print(`${lineOf(manifest)}\n`);
     });
@@ -58,32 +59,35 @@ export function snapshotCommand({ output }: CommandContext): Command {
   const remove = onServer("delete", "Delete a snapshot.")
     .argument("<entity>")
     .argument("<id>")
-    .action(async (entity: string, id: string, options: ServerOptions) => {
-      await serverRequest(placeOf(options), "DELETE", `${pathOf(entity)}/${encodeURIComponent(id)}`);
-      output.print(`deleted ${id}\n`);
+    .action(async (entity: string, id: string, options: JsonOptions) => {
+      await serverRequest(serverPlace(options), "DELETE", `${pathOf(entity)}/${encodeURIComponent(id)}`);
+      output.print(options.json === true ? `${JSON.stringify({ deleted: id })}\n` : `deleted ${id}\n`);
     });
   async function download(entity: string, options: FileOptions, query: string): Promise<void> {
     const out = options.out ?? `${entity}.db`;
-    const { rows, position, version, bytes } = await downloadSnapshot(
-      placeOf(options),
+    const downloaded = await downloadSnapshot(
+      serverPlace(options),
       pathOf(entity) + query,
       out,
       options.force === true,
     );
+    const { rows, position, version, bytes } = downloaded;
+    if (options.json === true) return output.print(`${JSON.stringify({ file: out, entity, ...downloaded })}\n`);
     output.print(`${out}: ${rows} rows of ${entity} (version ${version}) at position ${position}, ${bytes} bytes\n`);
   }
-  const command = new Command("snapshot").description(
-    "Make, list, fetch, restore and delete snapshots of a running server.",
-  );
+  const command = withHelp(new Command("snapshot"), {
+    examples: [
+      "emcache snapshot create users",
+      "emcache snapshot get users --out users.db",
+      "emcache snapshot restore users --time 2026-11-24T06:00:00Z --out yesterday.db",
+    ],
+  }).description("Make, list, fetch, restore and delete snapshots of a running server.");
   for (const child of [create, list, get, restore, remove]) command.addCommand(child);
   return command;
 }
 
 function onServer(name: string, description: string): Command {
-  return new Command(name)
-    .description(description)
-    .addOption(new Option("--url <url>", "the server").env("EMCACHE_URL").default("http://127.0.0.1:8080"))
-    .addOption(new Option("--token <token>", "what the server wants as bearer token").env("EMCACHE_TOKEN"));
+  return addServerFlags(new Command(name).description(description)).option("--json", "as JSON");
 }
 
 function withFile(command: Command): Command {
@@ -91,10 +95,6 @@ function withFile(command: Command): Command {
     .argument("<entity>")
     .option("--out <file>", "file to write; default: ENTITY.db")
     .option("--force", "replace the file if it exists");
-}
-
-function placeOf({ url, token }: ServerOptions): ServerPlace {
-  return { url, token: token ?? null };
 }
 
 function pathOf(entity: string): string {

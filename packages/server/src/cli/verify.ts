@@ -1,48 +1,41 @@
 import { EmcacheError } from "@emcache/protocol";
 import { Command, Option } from "commander";
-import { loadConfig } from "../config/load-config.ts";
 import { messageOf } from "../runtime/error-message.ts";
 import type { CommandContext } from "./command-context.ts";
 import type { CommandOutput } from "./command-output.ts";
-import { addConfigFlags } from "./config-flags.ts";
+import { withHelp } from "./command-help.ts";
 import { describeError } from "./describe-error.ts";
-import { type ServerPlace, serverRequest } from "./server-request.ts";
+import { addServerFlags, type ServerFlags, serverPlace } from "./server-flags.ts";
+import { type ServerPlace, serverJson, serverRequest } from "./server-request.ts";
 import { verifyLineText } from "./verify-line.ts";
 
 /** Exit codes are as `diff` has them: 0 equal, 1 different, 2 not compared. */
 const EXIT_TROUBLE = 2;
 
-interface VerifyFlags {
-  readonly url?: string;
-  readonly token?: string;
+interface VerifyFlags extends ServerFlags {
   readonly repair?: boolean;
   readonly json?: boolean;
   readonly limit: string;
 }
 
 /** `emcache verify [ENTITY]`: asks a running server to compare source and cache. */
-export function verifyCommand({ args, output, exitWith }: CommandContext): Command {
+export function verifyCommand({ output, exitWith }: CommandContext): Command {
   const command = new Command("verify")
-    .description(
-      "Compare an entity's source with its cache, or all entities, while both are live. " +
-        "Exit code: 0 equal, 1 a difference was found (repaired or not), 2 not compared.",
-    )
+    .description("Compare an entity's source with its cache, or all entities, while both are live.")
     .argument("[entity]", "name of an entity; default: all")
-    .addOption(new Option("--url <url>", "the server; default: server.host and server.port of the configuration"))
-    .addOption(new Option("--token <token>", "token that the server wants").env("EMCACHE_TOKEN"))
     .addOption(new Option("--repair", "log the state of each differing document once more"))
     .addOption(new Option("--json", "write each line as the server sends it, as JSON"))
     .addOption(new Option("--limit <count>", "differences that are named; all are counted").default("100"));
-  const configInput = addConfigFlags(command, args);
+  withHelp(addServerFlags(command), {
+    examples: ["emcache verify", "emcache verify users --repair"],
+    exitCodes: { 0: "equal", 1: "a difference was found, repaired or not", 2: "not compared" },
+  });
   return command.action(async (entity: string | undefined, flags: VerifyFlags) => {
     const end = new AbortController();
     const onSignal = (): void => end.abort();
     process.once("SIGINT", onSignal).once("SIGTERM", onSignal);
     try {
-      const server = {
-        url: flags.url ?? addressOf(loadConfig(configInput()).server),
-        token: flags.token ?? null,
-      };
+      const server = serverPlace(flags);
       const names = entity === undefined ? await entityNames(server, end.signal) : [entity];
       if (names.length === 0) output.printError("There is no entity.\n");
       let exitCode = 0;
@@ -68,8 +61,8 @@ export function verifyCommand({ args, output, exitWith }: CommandContext): Comma
 }
 
 async function entityNames(server: ServerPlace, signal: AbortSignal): Promise<string[]> {
-  const response = await serverRequest(server, "GET", "/api/entities", signal);
-  return ((await response.json()) as { readonly name: string }[]).map(({ name }) => name);
+  const entities = await serverJson<readonly { readonly name: string }[]>(server, "GET", "/api/entities", { signal });
+  return entities.map(({ name }) => name);
 }
 
 async function verifyEntity(
@@ -82,7 +75,7 @@ async function verifyEntity(
   const path = `/api/entities/${encodeURIComponent(name)}/verify?${query}`;
   const isTerminal = process.stderr.isTTY;
   let exitCode: number | null = null;
-  for await (const line of linesOf(await serverRequest(server, "POST", path, signal), server)) {
+  for await (const line of linesOf(await serverRequest(server, "POST", path, { signal }), server)) {
     const shown = verifyLineText(name, line);
     exitCode = shown.exitCode ?? exitCode;
     if (json) output.print(`${line}\n`);
@@ -111,10 +104,4 @@ async function* linesOf(response: Response, { url }: ServerPlace): AsyncGenerato
     if (error instanceof Error && error.name === "AbortError") throw error;
     throw new EmcacheError("server_unreachable", `${url}: ${messageOf(error)}`, { cause: error });
   }
-}
-
-/** A server that listens on all addresses is asked on this machine's own. */
-function addressOf({ host, port }: { readonly host: string; readonly port: number }): string {
-  const local = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
-  return `http://${local.includes(":") ? `[${local}]` : local}:${port}`;
 }

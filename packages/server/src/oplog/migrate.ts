@@ -83,7 +83,7 @@ async function makeStep(client: pg.ClientBase, { version, name, isAdditive, sql 
  * @param known how many this program knows
  * @throws schema_newer where one that it doesn't know isn't additive.
  */
-async function schemaVersion(client: pg.ClientBase, known: number): Promise<number> {
+export async function schemaVersion(client: pg.ClientBase, known: number): Promise<number> {
   const table = await client.query<{ exists: boolean }>(
     "SELECT to_regclass('emcache.schema_migration') IS NOT NULL AS exists",
   );
