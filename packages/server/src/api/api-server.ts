@@ -38,13 +38,19 @@ export class ApiServer implements Service {
 
   /** @throws EmcacheError `listen_failed` where the address is taken or not this machine's */
   async start(): Promise<void> {
-    const { host, port, logger } = this.#dependencies;
+    const { host, port, logger, authenticator } = this.#dependencies;
     try {
       await this.#application.listen({ host, port });
     } catch (error) {
       throw new EmcacheError("listen_failed", `The API can't listen on ${host}:${port}: ${messageOf(error)}`, {
         cause: error,
       });
+    }
+    if (!authenticator.isRequired && !isLoopback(host)) {
+      logger.warn(
+        { event: "api_open", host },
+        `WHOEVER REACHES ${host}:${port} MAY READ AND CHANGE EVERYTHING: the API listens beyond this machine and asks for no token; set server.auth = "token" (docs/05-operations.md, Security)`,
+      );
     }
     logger.info({ event: "api_listening", address: this.address() }, `the API listens on ${this.address()}`);
   }
@@ -72,4 +78,8 @@ export class ApiServer implements Service {
     this.#application.server.closeIdleConnections();
     for (const socket of this.#unused) socket.destroy();
   }
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^127(?:\.\d{1,3}){3}$/.test(host);
 }

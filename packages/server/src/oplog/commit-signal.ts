@@ -164,6 +164,11 @@ export class CommitSignal implements Service {
   }
 }
 
+/** Tells the processes on this PostgreSQL that the registry or the tokens changed; for a program that is none of them. */
+export async function notifyRegistryChange(pool: pg.Pool): Promise<void> {
+  await pool.query("SELECT pg_notify($1, '')", [REGISTRY_CHANNEL]);
+}
+
 async function headOf(client: pg.Client): Promise<number> {
   const { rows } = await client.query<{ position: string }>("SELECT position FROM emcache.head");
   return Number(rows[0]?.position ?? 0);

@@ -22,7 +22,6 @@ export class TokenDirectory implements Service {
   /** By hash; null before the first look into PostgreSQL. */
   #tokens: ReadonlyMap<string, StoredToken> | null = null;
   #reading: Promise<void> | null = null;
-  #isStale = false;
 
   constructor(options: TokenDirectoryOptions) {
     this.#options = options;
@@ -54,17 +53,15 @@ export class TokenDirectory implements Service {
 
   /** Reads the tokens anew; callers at the same time share a reading that began after they asked. */
   async refresh(): Promise<void> {
-    this.#isStale = true;
-    while (this.#isStale || this.#reading !== null) {
-      this.#reading ??= this.#read().finally(() => {
-        this.#reading = null;
-      });
-      await this.#reading;
-    }
+    // One that is under way may have begun before what the caller wants to see.
+    await this.#reading?.catch(() => undefined);
+    this.#reading ??= this.#read().finally(() => {
+      this.#reading = null;
+    });
+    await this.#reading;
   }
 
   async #read(): Promise<void> {
-    this.#isStale = false;
     const tokens = await this.#options.store.list(this.#end.signal);
     this.#tokens = new Map(tokens.map((token) => [token.sha256, token]));
   }

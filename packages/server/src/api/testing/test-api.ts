@@ -164,6 +164,7 @@ export class TestApi {
     this.write(`legacy.${coding}`, Buffer.from(`legacy in ${coding}`));
   readonly consumers = new MemoryConsumers();
   readonly hub: PageHub;
+  readonly dependencies: ApiDependencies;
   readonly server: ApiServer;
 
   constructor(overrides: Partial<ApiDependencies> = {}) {
@@ -179,7 +180,7 @@ export class TestApi {
     });
     const log = overrides.oplog ?? this.oplog;
     this.hub = overrides.hub ?? new PageHub({ log, bytesMax: 4_000_000, waitersMax: 1000, intervalMs: 1000, logger });
-    this.server = new ApiServer({
+    this.dependencies = {
       hub: this.hub,
       consumers: this.consumers,
       claimTtlS: 3600,
@@ -232,7 +233,8 @@ export class TestApi {
       site: null,
       validateEntity,
       ...overrides,
-    });
+    };
+    this.server = new ApiServer(this.dependencies);
   }
 
   async start(): Promise<this> {

@@ -1,0 +1,27 @@
+import { expect, test } from "vitest";
+import { namePattern } from "./name-pattern.ts";
+
+test.each([
+  ["users", "users", true],
+  ["users", "users2", false],
+  ["users", "ausers", false],
+  ["orders_*", "orders_", true],
+  ["orders_*", "orders_2024", true],
+  ["orders_*", "order", false],
+  ["*", "", true],
+  ["*_eu", "a_eu", true],
+  ["user?", "users", true],
+  ["user?", "user", false],
+  ["a.c", "abc", false],
+  ["users", "USERS", false],
+  ["users", "users\n", false],
+])("%s for %s: %s", (pattern, name, isMatch) => {
+  expect(namePattern(pattern).test(name)).toBe(isMatch);
+});
+
+test("a pattern of many stars is compared as fast as any", () => {
+  const begun = performance.now();
+  expect(namePattern(`${"*".repeat(120)}x`).test("a".repeat(100_000))).toBe(false);
+  // Milliseconds, where each star tried by itself would take longer than the test may.
+  expect(performance.now() - begun).toBeLessThan(20_000);
+});
