@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { renderConfigExample, renderConfigReference } from "../packages/server/src/config/config-reference.ts";
 import { renderConfigSchema } from "../packages/server/src/config/config-schema.ts";
 import { renderErrorReference } from "./error-reference.ts";
+import { renderMetricReference } from "./metric-reference.ts";
 
 /**
  * Writes the files that are generated from tables in the code. With `--check`, writes nothing and fails if one is not
@@ -13,6 +14,7 @@ const FILES: Readonly<Record<string, () => string>> = {
   "docs/configuration.md": renderConfigReference,
   "docs/config.schema.json": renderConfigSchema,
   "docs/errors.md": renderErrorReference,
+  "docs/metrics.md": renderMetricReference,
 };
 
 const root = resolve(import.meta.dirname, "..");
