@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
+import { METRICS, type MetricDefinition } from "../../packages/server/src/metrics/metric-table.ts";
 import { goTool, hasGo } from "../support/go-tool.ts";
 import { useTestFolder } from "../support/use-test-folder.ts";
 
@@ -41,6 +42,26 @@ describe.skipIf(!(await hasGo()))("alert rules (need Go)", () => {
       await expect(run(promtool, ["test", "rules", join(folder, "alerts.test.yml")])).rejects.toThrow(
         /EmcacheSourceLag/,
       );
+    },
+    BUILD_TIMEOUT_MS,
+  );
+
+  test(
+    "promtool's linter has nothing against the metrics' names and help",
+    async () => {
+      const promtool = await goTool(PROMTOOL);
+      const own = Object.entries<MetricDefinition>(METRICS).flatMap(([name, { type, help }]) => [
+        `# HELP ${name} ${help}.`,
+        `# TYPE ${name} ${type}`,
+        ...(type === "histogram" ? [`${name}_bucket{le="+Inf"} 1`, `${name}_sum 1`, `${name}_count 1`] : [`${name} 1`]),
+      ]);
+      const file = join(folder, "metrics.txt");
+      const lint = (lines: readonly string[]): Promise<{ stdout: string; stderr: string }> => {
+        writeFileSync(file, `${lines.join("\n")}\n`);
+        return run("sh", ["-c", '"$0" check metrics < "$1"', promtool, file]);
+      };
+      await expect(lint(own)).resolves.toEqual({ stdout: "", stderr: "" });
+      await expect(lint(own.map((line) => line.replace("retries_total", "retries")))).rejects.toThrow(/retries/);
     },
     BUILD_TIMEOUT_MS,
   );

@@ -11,7 +11,9 @@ import type { VersionFacts } from "./version-facts.ts";
 import { namedVersion } from "./named-version.ts";
 
 /** What the state of an entity is computed from. */
-export type StatusDependencies = Pick<ApiDependencies, "caches" | "captures" | "sourceNames">;
+export type StatusDependencies = Pick<ApiDependencies, "captures" | "sourceNames"> & {
+  readonly caches: Pick<ApiDependencies["caches"], "statuses">;
+};
 
 /**
  * How an entity is, as one word. `copying`: its first copy is running or about to, nothing is served yet. `live`: it
