@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { renderConfigExample, renderConfigReference } from "../packages/server/src/config/config-reference.ts";
 import { renderConfigSchema } from "../packages/server/src/config/config-schema.ts";
 import { renderErrorReference } from "./error-reference.ts";
+import { logEventMistakes, renderLogEventReference } from "./log-event-reference.ts";
 import { renderMetricReference } from "./metric-reference.ts";
 
 /**
@@ -14,6 +15,7 @@ const FILES: Readonly<Record<string, () => string>> = {
   "docs/configuration.md": renderConfigReference,
   "docs/config.schema.json": renderConfigSchema,
   "docs/errors.md": renderErrorReference,
+  "docs/events.md": renderLogEventReference,
   "docs/metrics.md": renderMetricReference,
 };
 
@@ -26,6 +28,11 @@ for (const [name, render] of Object.entries(FILES)) {
   if (current === render()) continue;
   stale.push(name);
   if (!isCheck) await writeFile(path, render());
+}
+const undescribed = logEventMistakes(root);
+if (undescribed.length > 0) {
+  console.error(undescribed.join("\n"));
+  process.exitCode = 1;
 }
 if (isCheck && stale.length > 0) {
   console.error(`${stale.join(", ")}: not as generated; run: npm run generate`);
