@@ -126,7 +126,7 @@ test("the codes after which nothing can be gone on from are these", () => {
   expect(
     codesOf("history_lost")
       .map(([code]) => code)
-      .sort(),
+      .sort((a, b) => a - b),
   ).toEqual([260, 280, 286]);
   expect(codesOf("event_too_large").map(([code]) => code)).toEqual([10334]);
 });
