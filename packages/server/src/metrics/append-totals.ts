@@ -11,24 +11,30 @@ export interface AppendTotal {
 
 /** Counts what this process appends to the log. */
 export class AppendTotals {
-  readonly #totals = new Map<string, AppendTotal>();
+  readonly #totals = new Map<number, Record<Origin, AppendTotal>>();
 
   add(rows: readonly LogRow[]): void {
     for (const { version, origin, data } of rows) {
-      const key = `${origin} ${version}`;
-      const total = this.#totals.get(key) ?? { version, origin, rows: 0, bytes: 0 };
+      let totals = this.#totals.get(version);
+      if (totals === undefined) {
+        totals = {
+          stream: { version, origin: "stream", rows: 0, bytes: 0 },
+          copy: { version, origin: "copy", rows: 0, bytes: 0 },
+        };
+        this.#totals.set(version, totals);
+      }
+      const total = totals[origin];
       total.rows += 1;
       total.bytes += data?.length ?? 0;
-      this.#totals.set(key, total);
     }
   }
 
   /** Only these versions are still of interest. */
   keep(versions: ReadonlySet<number>): void {
-    for (const [key, { version }] of this.#totals) if (!versions.has(version)) this.#totals.delete(key);
+    for (const version of this.#totals.keys()) if (!versions.has(version)) this.#totals.delete(version);
   }
 
   all(): readonly AppendTotal[] {
-    return [...this.#totals.values()];
+    return [...this.#totals.values()].flatMap(({ stream, copy }) => [stream, copy]);
   }
 }

@@ -39,6 +39,12 @@ test("every rule has a test in which it fires", () => {
   expect(new Set(fired)).toEqual(new Set(rules));
 });
 
+test("the operator's document says what to do about each alert, and names metrics that there are", () => {
+  const text = textOf("docs/05-operations.md");
+  for (const [, name = ""] of textOf(ALERTS).matchAll(/- alert: (\w+)/g)) expect(text).toContain(`\`${name}\``);
+  for (const [, name = ""] of text.matchAll(/\b(emcache_[a-z_]+)[`{]/g)) expect(definitionOf(name), name).toBeDefined();
+});
+
 test("every metric is on the dashboard or in a rule, but those that only tell what is there", () => {
   const text = textOf(ALERTS) + textOf(DASHBOARD);
   const unused = Object.keys(METRICS).filter((name) => !text.includes(name));
