@@ -87,6 +87,12 @@ export const ERROR_CATALOGUE = {
     hint: "One SELECT over the entity's view (its name) or its table `data`, in SQLite's SQL, with as many parameters as it has placeholders; nothing is written or attached.",
     retryable: false,
   },
+  query_not_ready: {
+    status: 503,
+    title: "There is nothing to query yet",
+    hint: "GET /api/entities/{name} shows the entity's first copy; only processes with the role `replicate` have caches.",
+    retryable: true,
+  },
   query_too_expensive: {
     status: 422,
     title: "The query took longer than queries may",

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { hostname } from "node:os";
 import { ApiServer } from "./api/api-server.ts";
-import { authenticatorOf } from "./api/authenticator-of.ts";
+import { accessParts } from "./app-access.ts";
 import { cachedDefinitions } from "./cache/cached-definitions.ts";
 import { CacheClaims } from "./cache/cache-claims.ts";
 import { Replicator } from "./cache/replicator.ts";
@@ -25,7 +25,6 @@ import { Postgres } from "./oplog/postgres.ts";
 import { RejectStore } from "./oplog/reject-store.ts";
 import { Retention } from "./oplog/retention.ts";
 import { StreamRequestStore } from "./oplog/stream-request-store.ts";
-import { TokenDirectory } from "./oplog/token-directory.ts";
 import { TokenStore } from "./oplog/token-store.ts";
 import { VerificationFacts } from "./oplog/verification-facts.ts";
 import type { MetricsParts } from "./metrics/metrics-facts.ts";
@@ -68,10 +67,6 @@ export function createApp(given: Config, options: { readonly logger: Logger }): 
   const { postgres, commitSignal, registry, retention, oplog, hub, consumers, rejects, pool } = log;
   for (const service of [postgres, commitSignal, registry, retention, hub, consumers]) add(service);
 
-  const tokens = new TokenDirectory({ store: log.tokenStore, logger: moduleLogger(logger, "api") });
-  commitSignal.onRegistryChange(() => void tokens.refresh().catch(() => "the poll sees it"));
-  if (has.has("api") && config.server.auth !== "none") add(tokens);
-
   const restore = (version: number): Promise<boolean> => restorer.restore(version);
   const replicator = replicatorOf(config, { logger, health, postgres, rejects, restore });
   const isEmbedded = Object.values(config.sources).some(({ uri }) => uri === EMBEDDED);
@@ -94,6 +89,7 @@ export function createApp(given: Config, options: { readonly logger: Logger }): 
   const known = {
     ...log,
     caches: replicator,
+    cachePathOf: (version: number) => replicator.pathOf(version),
     captures: capturesOf(sources, health),
     copies: new CopyControlStore(pool),
     snapshots,
@@ -101,10 +97,10 @@ export function createApp(given: Config, options: { readonly logger: Logger }): 
     sources,
     health,
   };
+  const access = accessParts(config, log, logger);
   const api = new ApiServer({
     ...config.server,
-    authenticator: authenticatorOf(config.server, tokens),
-    tokens: log.tokenStore,
+    ...access.dependencies,
     logger: moduleLogger(logger, "api"),
     ...known,
     claimTtlS: config.retention.claimTtlS,
@@ -113,7 +109,7 @@ export function createApp(given: Config, options: { readonly logger: Logger }): 
     site: new DashboardFiles(),
     validateEntity,
   });
-  if (has.has("api")) add(api);
+  if (has.has("api")) for (const service of [...access.services, api]) add(service);
 
   return {
     name: "emcache",

@@ -23,6 +23,7 @@ import { addLegacySnapshotRoutes } from "./routes/legacy-snapshot.ts";
 import { addMetricsRoute } from "./routes/metrics.ts";
 import { addOplogStreamRoute } from "./routes/oplog-stream.ts";
 import { addOplogRoutes } from "./routes/oplogs.ts";
+import { addQueryRoute } from "./routes/query.ts";
 import { addSiteRoutes } from "./routes/site.ts";
 import { addSnapshotRoutes } from "./routes/snapshots.ts";
 import { addTokenRoutes } from "./routes/tokens.ts";
@@ -91,6 +92,7 @@ function addRoutes(app: ApiInstance, dependencies: ApiDependencies): void {
   addFollowRoutes(app, { ...dependencies, bodies });
   addConsumerRoutes(app, dependencies);
   addSnapshotRoutes(app, dependencies);
+  addQueryRoute(app, dependencies);
   addVerifyRoutes(app, dependencies);
   addTokenRoutes(app, dependencies);
   addSiteRoutes(app, dependencies);

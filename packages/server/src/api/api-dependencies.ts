@@ -1,4 +1,5 @@
 import type { AccessTokenInfo, Entity, EntityDefinition } from "@emcache/protocol";
+import type { QueryRunner } from "../cache/query-runner.ts";
 import type { StoredClaim } from "../oplog/claim-store.ts";
 import type { ConsumerSeen } from "../oplog/consumer-claims.ts";
 import type { PageHub } from "../oplog/page-hub.ts";
@@ -193,6 +194,10 @@ export interface ApiDependencies {
   readonly copies: CopiesPort;
   readonly captures: CapturesPort;
   readonly snapshots: SnapshotsPort;
+  /** The file of a version; null where this process has none. */
+  readonly cachePathOf: (version: number) => string | null;
+  /** Runs queries over cache files; null: they are switched off. */
+  readonly queries: Pick<QueryRunner, "run"> | null;
   /** Compares sources with caches. */
   readonly verifier: Pick<Verifier, "begin" | "end">;
   readonly health: HealthPort;

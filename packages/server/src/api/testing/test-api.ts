@@ -129,6 +129,7 @@ export class TestApi {
   readonly registry: EntityRegistry;
   readonly oplog = new MemoryOplog();
   readonly statuses = new Map<number, CacheStatusShown>();
+  readonly cachePaths = new Map<number, string>();
   readonly captures = new Map<string, CaptureStatus>();
   readonly copies = new Map<number, { rowCount: number; rowCountEstimate: number }>();
   readonly rejects = new Map<number, number>();
@@ -194,6 +195,8 @@ export class TestApi {
       registry: this.registry,
       oplog: this.oplog,
       caches: { statuses: () => this.statuses },
+      cachePathOf: (version) => this.cachePaths.get(version) ?? null,
+      queries: null,
       copies: this.copyControl,
       rejects: {
         count: async () => this.rejects,
