@@ -216,13 +216,14 @@ async function freezeAt(step: Step, emcache: EmcacheProcess, proxy: TcpProxy): P
   await frozen.promise;
 }
 
-test(`fault 23: ${PROCESSES} processes on one PostgreSQL: each source has one writer, and all caches are equal`, async () => {
+test("fault 23: several processes on one PostgreSQL: each source has one writer, and all caches are equal", async () => {
   const databases = { main: mongo.databaseName, other: `${mongo.databaseName}_other` };
   const entities = [workloadEntity("many_main", "many"), workloadEntity("many_other", "many", "other")] as const;
   const workloads = Object.values(databases).map(
     (database, index) => new Workload(mongo.client.db(database).collection("many"), { seed: index, bulkSize: 60 }),
   );
   for (const workload of workloads) await workload.write("insert", 500);
+  console.log(`frozen-writer: ${PROCESSES} processes`);
   const all: EmcacheProcess[] = [];
   for (let number = 1; number <= PROCESSES; number += 1) {
     all.push((await startProcess(`many-${number}`, databases))[0]);
