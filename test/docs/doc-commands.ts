@@ -61,5 +61,7 @@ function commandsOf(
 
 function isComplete(text: string): boolean {
   if (text.endsWith("\\\n")) return false;
-  return spawnSync("bash", ["-n"], { input: text }).status === 0;
+  const { status, stderr } = spawnSync("bash", ["-n"], { input: text, encoding: "utf8" });
+  // Of a here-document without its end bash only warns.
+  return status === 0 && !stderr.includes("here-document");
 }

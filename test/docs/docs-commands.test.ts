@@ -110,7 +110,9 @@ function isRun({ text, reason }: DocCommand): boolean {
 
 /** An entity that the command creates is not there yet, one that it names is. */
 async function prepareFor(text: string): Promise<void> {
-  const created = /POST .*\/api\/entities\b/.test(text) ? /"name": *"(\w+)"/.exec(text)?.[1] : undefined;
+  const created = /POST .*\/api\/entities\b/.test(text)
+    ? (/"name": *"(\w+)"/.exec(text) ?? /@(\w+)\.json/.exec(text))?.[1]
+    : undefined;
   const made = created ?? /\bemcache entity create .*?(\w+)\.json/.exec(text)?.[1];
   if (made !== undefined) await api.request("DELETE", `/api/entities/${made}`);
   for (const name of ["users", "orders"]) {
