@@ -134,9 +134,10 @@ export class LocalCache<Entities extends object = Record<string, Row>> extends E
   }
 
   /**
-   * Calls a function with each change of an entity's rows, in order, with the row before and after it. With `where`,
-   * only what happens to the rows meant: one that joins them is new, one that leaves them is gone. Resolves when it is
-   * in force: everything after `position` is told, also across a reset.
+   * Calls a function with what became of each of an entity's rows, in order, with the row before and after; changes of
+   * a row that become visible together are told as one. With `where`, only what happens to the rows meant: one that
+   * joins them is new, one that leaves them is gone. Resolves when it is in force: everything after `position` is told,
+   * also across a reset.
    */
   async subscribe<Name extends string & keyof Entities>(
     entity: Name,
