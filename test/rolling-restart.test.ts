@@ -58,6 +58,12 @@ function apiOf(name: string): EmcacheApi {
   return new EmcacheApi(() => processes.get(name)?.address ?? "");
 }
 
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const startMs = performance.now();
+  await work();
+  return Math.round(performance.now() - startMs);
+}
+
 test("three processes are restarted one after the other under load: no cache stands still, nothing is lost", async () => {
   const names = [...processes.keys()];
   const load = workloadEntity("load", "load");
@@ -83,8 +89,9 @@ test("three processes are restarted one after the other under load: no cache sta
     await allShow(BEATS_BETWEEN);
     for (const name of names) {
       gaps.expect(name, false);
-      await processes.get(name)?.stop();
-      await processes.get(name)?.restart();
+      const stopMs = await timed(async () => processes.get(name)?.stop());
+      const startMs = await timed(async () => processes.get(name)?.restart());
+      console.info(`${name}: stopped in ${stopMs} ms, started in ${startMs} ms`);
       gaps.expect(name, true);
       await allShow(gaps.beats + BEATS_BETWEEN);
     }

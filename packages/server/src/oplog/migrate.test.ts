@@ -18,6 +18,15 @@ test("versions count from one, without gaps", () => {
   expect(allMigrations.map(({ version }) => version)).toEqual(allMigrations.map((_, index) => index + 1));
 });
 
+test("a step that says that it is additive takes nothing away and renames nothing", () => {
+  const takesAway =
+    /\bDROP (?:TABLE|COLUMN|FUNCTION|SCHEMA|VIEW)\b|\bRENAME\b|\bALTER (?:COLUMN )?\w+ (?:SET DATA )?TYPE\b/i;
+  // Before that step nobody asked for it.
+  const steps = allMigrations.filter(({ version, isAdditive }) => version >= 10 && isAdditive);
+  expect(steps.length).toBeGreaterThan(0);
+  expect(steps.filter(({ sql }) => takesAway.test(sql)).map(({ name }) => name)).toEqual([]);
+});
+
 test("processes that start together migrate once", async () => {
   const uri = await server.newDatabase();
   const pools = Array.from({ length: 6 }, () => new pg.Pool({ connectionString: uri, max: 1 }));
