@@ -8,7 +8,7 @@ import { Replicator } from "./cache/replicator.ts";
 import type { Config } from "./config/config.ts";
 import { EMBEDDED } from "./config/option-table.ts";
 import { type CaptureParts, capturesOf, captureServices, mongoOptions } from "./app-capture.ts";
-import { metricsOf } from "./app-metrics.ts";
+import { metricsOf, tracerOf } from "./app-metrics.ts";
 import { cacheRestorer, replicatedEntities, snapshotsOf } from "./app-snapshots.ts";
 import { DashboardFiles } from "./dashboard/dashboard-files.ts";
 import { EntityRegistry } from "./entity/entity-registry.ts";
@@ -34,6 +34,7 @@ import { HealthRegistry } from "./runtime/health-registry.ts";
 import { type Logger, moduleLogger, setLogLevels } from "./runtime/logger.ts";
 import type { Service } from "./runtime/service.ts";
 import { ServiceStack } from "./runtime/service-stack.ts";
+import type { Tracer } from "./runtime/tracer.ts";
 import { EmbeddedSource } from "./source/embedded-source.ts";
 import { Verifier } from "./verify/verifier.ts";
 
@@ -63,18 +64,20 @@ export function createApp(given: Config, options: { readonly logger: Logger }): 
     return service;
   };
   const has = new Set(config.roles);
+  const tracer = tracerOf(config, logger);
+  if (tracer !== null) add(tracer);
   const log = logParts(config, logger, health);
   const { postgres, commitSignal, registry, retention, oplog, hub, consumers, rejects, pool } = log;
   for (const service of [postgres, commitSignal, registry, retention, hub, consumers]) add(service);
 
   const restore = (version: number): Promise<boolean> => restorer.restore(version);
-  const replicator = replicatorOf(config, { logger, health, postgres, rejects, restore });
+  const replicator = replicatorOf(config, { logger, health, postgres, rejects, restore, tracer });
   const isEmbedded = Object.values(config.sources).some(({ uri }) => uri === EMBEDDED);
   const embedded = isEmbedded && has.has("capture") ? add(new EmbeddedSource(moduleLogger(logger, "source"))) : null;
   const metrics: Metrics = add(metricsOf(config, { logger, parts: (): MetricsParts => known, replicator }));
-  const sources = captureServices(config, { ...log, logger, health, replicator, embedded, metrics });
+  const sources = captureServices(config, { ...log, logger, health, replicator, embedded, metrics, tracer });
   const holder = holderName(config.cache.baseDir);
-  const snapshots = snapshotsOf(config, { logger, health, registry, oplog, pool, holder, replicator });
+  const snapshots = snapshotsOf(config, { logger, health, registry, oplog, pool, holder, replicator, tracer });
   const restorer = cacheRestorer({ logger, registry, oplog, replicator, snapshots });
   if (has.has("replicate")) {
     add(replicator);
@@ -106,6 +109,7 @@ export function createApp(given: Config, options: { readonly logger: Logger }): 
     claimTtlS: config.retention.claimTtlS,
     verifier: verifierOf(config, { ...log, logger, replicator, embedded }),
     metrics,
+    tracer,
     site: new DashboardFiles(),
     validateEntity,
   });
@@ -120,6 +124,7 @@ export function createApp(given: Config, options: { readonly logger: Logger }): 
       Object.assign(config.copy, next.copy);
       Object.assign(config.retention, next.retention);
       setLogLevels(logger, next.logging.level);
+      api.reloadCertificate();
     },
   };
 }
@@ -204,10 +209,11 @@ interface ReplicatorParts {
   readonly rejects: RejectStore;
   /** Whether a cache that the log can't fill is filled from a snapshot. */
   readonly restore: (version: number) => Promise<boolean>;
+  readonly tracer: Tracer | null;
 }
 
 function replicatorOf(config: Config, parts: ReplicatorParts): Replicator {
-  const { health, postgres, rejects } = parts;
+  const { health, postgres, rejects, tracer } = parts;
   const copyRequests = new CopyRequestStore(postgres.pool);
   const logger = moduleLogger(parts.logger, "cache");
   return new Replicator({
@@ -235,6 +241,7 @@ function replicatorOf(config: Config, parts: ReplicatorParts): Replicator {
         ),
     logger,
     health: health.component("replicator"),
+    tracer,
   });
 }
 

@@ -22,7 +22,7 @@ const authenticator: Authenticator = {
 let api: TestApi;
 beforeEach(async () => {
   revoked.clear();
-  api = await new TestApi({ authenticator }).start();
+  api = await new TestApi({ authenticator, queries: { run: () => Promise.resolve("hush") } }).start();
   await api.add(USERS, "live");
   await api.add({ ...USERS, name: "secrets" }, "live");
   api.oplog.append(1, "upsert", "u", "[1]");
@@ -126,7 +126,7 @@ test("a scope includes the lower ones, and no higher one", async () => {
     }
   }
   for (const [method, path, body] of NAMING.filter(([method]) => method !== "GET")) {
-    if (path === "/api/oplogs/batch") continue;
+    if (path === "/api/oplogs/batch" || path.endsWith("/query")) continue;
     expect(await statusOf("read~any", method, path, body), `${method} ${path}`).toBe(403);
   }
 });

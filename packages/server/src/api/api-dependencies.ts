@@ -1,5 +1,6 @@
 import type { AccessTokenInfo, Entity, EntityDefinition } from "@emcache/protocol";
 import type { QueryRunner } from "../cache/query-runner.ts";
+import type { TlsFiles } from "../config/config.ts";
 import type { StoredClaim } from "../oplog/claim-store.ts";
 import type { ConsumerSeen } from "../oplog/consumer-claims.ts";
 import type { PageHub } from "../oplog/page-hub.ts";
@@ -7,6 +8,7 @@ import type { NewToken } from "../oplog/token-store.ts";
 import type { ReadableLog } from "../oplog/read-log.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { ComponentState } from "../runtime/service.ts";
+import type { Tracer } from "../runtime/tracer.ts";
 import type { Verifier } from "../verify/verifier.ts";
 import type { Authenticator } from "./authenticator.ts";
 import type { MetricsPort } from "./metrics-port.ts";
@@ -174,6 +176,10 @@ export interface ApiDependencies {
   readonly host: string;
   /** 0 lets the system choose; see `ApiServer.address`. */
   readonly port: number;
+  /** Null: plain HTTP. */
+  readonly tls: TlsFiles | null;
+  /** Requests a minute of one address; 0: no limit. */
+  readonly rateLimit: number;
   /** Who may use the API. */
   readonly authenticator: Authenticator;
   readonly tokens: TokensPort;
@@ -203,6 +209,8 @@ export interface ApiDependencies {
   readonly health: HealthPort;
   /** Served at `/metrics`; null: nothing is measured. */
   readonly metrics: MetricsPort | null;
+  /** Takes the time of requests; null: nobody does. */
+  readonly tracer: Tracer | null;
   /** Served at `/`; null: there is no web page. */
   readonly site: SitePort | null;
   /** Checks a request body and returns the definition. @throws EmcacheError `entity_invalid` with every mistake */

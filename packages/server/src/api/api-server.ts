@@ -1,10 +1,12 @@
 import { EmcacheError } from "@emcache/protocol";
 import type { AddressInfo, Socket } from "node:net";
+import { Server as TlsServer } from "node:tls";
 import { messageOf } from "../runtime/error-message.ts";
 import type { Service } from "../runtime/service.ts";
 import { buildApiApplication } from "./api-application.ts";
 import type { ApiDependencies } from "./api-dependencies.ts";
 import type { ApiInstance } from "./api-instance.ts";
+import { tlsOptions } from "./tls-options.ts";
 
 /** How often connections that have become idle are closed while the server stops. */
 const CLOSE_IDLE_INTERVAL_MS = 20;
@@ -15,17 +17,18 @@ export class ApiServer implements Service {
   readonly #dependencies: ApiDependencies;
   readonly #application: ApiInstance;
   /** Connections that have not sent a request yet: for Node they are not idle, and it would wait for them. */
-  readonly #unused = new Set<Socket>();
+  readonly #unused = new Map<string, Socket>();
 
   constructor(dependencies: ApiDependencies) {
     this.#dependencies = dependencies;
     this.#application = buildApiApplication(dependencies);
     const { server } = this.#application;
     server.on("connection", (socket) => {
-      this.#unused.add(socket);
-      socket.once("close", () => this.#unused.delete(socket));
+      const peer = peerOf(socket);
+      this.#unused.set(peer, socket);
+      socket.once("close", () => this.#unused.delete(peer));
     });
-    server.on("request", ({ socket }) => this.#unused.delete(socket));
+    server.on("request", ({ socket }) => this.#unused.delete(peerOf(socket)));
   }
 
   /** Where it listens, as `http://127.0.0.1:8080`; null while it doesn't. */
@@ -33,7 +36,7 @@ export class ApiServer implements Service {
     const bound = this.#application.server.address() as AddressInfo | null;
     if (bound === null) return null;
     const host = bound.family === "IPv6" ? `[${bound.address}]` : bound.address;
-    return `http://${host}:${bound.port}`;
+    return `${this.#dependencies.tls === null ? "http" : "https"}://${host}:${bound.port}`;
   }
 
   /** @throws EmcacheError `listen_failed` where the address is taken or not this machine's */
@@ -53,6 +56,15 @@ export class ApiServer implements Service {
       );
     }
     logger.info({ event: "api_listening", address: this.address() }, `the API listens on ${this.address()}`);
+  }
+
+  /** Reads certificate and key again, for connections from then on; without HTTPS nothing. @throws EmcacheError `listen_failed` */
+  reloadCertificate(): void {
+    const { tls, logger } = this.#dependencies;
+    const { server } = this.#application;
+    if (tls === null || !(server instanceof TlsServer)) return;
+    server.setSecureContext(tlsOptions(tls));
+    logger.info({ event: "certificate_reloaded", cert: tls.cert }, "the certificate was read again");
   }
 
   /** Accepts no more, closes idle connections, finishes requests in flight; cuts them off when `signal` aborts. */
@@ -76,8 +88,13 @@ export class ApiServer implements Service {
 
   #closeIdle(): void {
     this.#application.server.closeIdleConnections();
-    for (const socket of this.#unused) socket.destroy();
+    for (const socket of this.#unused.values()) socket.destroy();
   }
+}
+
+/** Names a connection, below TLS and above it. */
+function peerOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress} ${remotePort}`;
 }
 
 function isLoopback(host: string): boolean {

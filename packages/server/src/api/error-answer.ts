@@ -13,7 +13,9 @@ interface FrameworkError extends Error {
 export function sendProblem(reply: FastifyReply, error: EmcacheError): FastifyReply {
   const problem = toProblem(error);
   reply.code(problem.status).header("cache-control", "no-store");
-  if (error.retryable && (problem.status === 503 || problem.status === 429)) reply.header("retry-after", "1");
+  if (error.retryable && (problem.status === 503 || problem.status === 429) && !reply.hasHeader("retry-after")) {
+    reply.header("retry-after", "1");
+  }
   // As bytes: to text Fastify would add a charset, which this media type doesn't have.
   return reply.header("content-type", "application/problem+json").send(Buffer.from(JSON.stringify(problem)));
 }

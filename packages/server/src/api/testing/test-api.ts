@@ -121,6 +121,19 @@ export const USERS: EntityDefinition = {
   },
 };
 
+/** Nothing of what a deployment may add. */
+const PLAIN = {
+  tls: null,
+  rateLimit: 0,
+  authenticator: openAuthenticator,
+  metrics: null,
+  tracer: null,
+  site: null,
+  queries: null,
+  cachesPublicly: false,
+  claimTtlS: 3600,
+} as const;
+
 const NEVER = new AbortController().signal;
 
 /** An API that listens on a port of its own, over parts in memory. */
@@ -182,13 +195,11 @@ export class TestApi {
     const log = overrides.oplog ?? this.oplog;
     this.hub = overrides.hub ?? new PageHub({ log, bytesMax: 4_000_000, waitersMax: 1000, intervalMs: 1000, logger });
     this.dependencies = {
+      ...PLAIN,
       hub: this.hub,
       consumers: this.consumers,
-      claimTtlS: 3600,
-      cachesPublicly: false,
       host: "127.0.0.1",
       port: 0,
-      authenticator: openAuthenticator,
       tokens: new MemoryTokens(),
       logger,
       sourceNames: ["main"],
@@ -196,7 +207,6 @@ export class TestApi {
       oplog: this.oplog,
       caches: { statuses: () => this.statuses },
       cachePathOf: (version) => this.cachePaths.get(version) ?? null,
-      queries: null,
       copies: this.copyControl,
       rejects: {
         count: async () => this.rejects,
@@ -232,8 +242,6 @@ export class TestApi {
         legacyFile: (name, coding, signal) => this.legacy(name, coding, signal),
       },
       health: this.health,
-      metrics: null,
-      site: null,
       validateEntity,
       ...overrides,
     };
