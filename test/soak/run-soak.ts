@@ -43,7 +43,12 @@ const [postgres, mongo] = await Promise.all([
   // Acknowledged writes must survive a restart of the source.
   startKillableMongo({ folder, syncOnCommit: true }),
 ]);
-const system = await TestSystem.startOn({ folder, emcache: { postgresUri: postgres.uri } }, mongo);
+const system = await TestSystem.startOn({ folder, emcache: { postgresUri: postgres.uri } }, mongo).catch(
+  async (error: unknown) => {
+    await postgres.dispose();
+    throw error;
+  },
+);
 const memory = new MemorySeries();
 const failures: string[] = [];
 const checks: Check[] = [];
