@@ -1,12 +1,18 @@
 import { Command } from "commander";
 import type { CommandContext } from "./command-context.ts";
+import { completionCommand } from "./completion.ts";
 import { configCommand } from "./config.ts";
 import { demoCommand } from "./demo.ts";
 import { doctorCommand } from "./doctor.ts";
+import { entityCommand } from "./entity.ts";
 import { followCommand } from "./follow.ts";
+import { migrateCommand } from "./migrate.ts";
 import { packageVersion } from "./package-version.ts";
 import { serveCommand } from "./serve.ts";
 import { snapshotCommand } from "./snapshot.ts";
+import { sqlCommand } from "./sql.ts";
+import { statusCommand } from "./status.ts";
+import { tailCommand } from "./tail.ts";
 import { tokenCommand } from "./token.ts";
 import { typesCommand } from "./types.ts";
 import { verifyCommand } from "./verify.ts";
@@ -22,8 +28,16 @@ export function commandTree(context: CommandContext): Command {
     .commandsGroup("Set up:")
     .addCommand(doctorCommand(context))
     .addCommand(configCommand(context))
-    .addCommand(tokenCommand(context));
-  program.commandsGroup("Look:").addCommand(verifyCommand(context));
+    .addCommand(entityCommand(context))
+    .addCommand(tokenCommand(context))
+    .addCommand(migrateCommand(context))
+    .addCommand(completionCommand(context));
+  program
+    .commandsGroup("Look:")
+    .addCommand(statusCommand(context))
+    .addCommand(tailCommand(context))
+    .addCommand(sqlCommand(context))
+    .addCommand(verifyCommand(context));
   program
     .commandsGroup("Data elsewhere:")
     .addCommand(snapshotCommand(context))

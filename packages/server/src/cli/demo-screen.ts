@@ -1,6 +1,7 @@
 import { messageOf } from "../runtime/error-message.ts";
 import type { Service } from "../runtime/service.ts";
 import { type DemoRow, renderPlain, renderTable } from "./demo-table.ts";
+import { TerminalScreen } from "./terminal-screen.ts";
 
 const TERMINAL_INTERVAL_MS = 1_000;
 /** What is not looked at by a person should be short. */
@@ -36,11 +37,12 @@ export class DemoScreen implements Service {
   readonly #options: ScreenOptions;
   readonly #stop = new AbortController();
   readonly #counts = new Map<string, { readonly entries: number; readonly atMs: number }>();
-  #drawn = 0;
+  readonly #screen: TerminalScreen;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: ScreenOptions) {
     this.#options = options;
+    this.#screen = new TerminalScreen(options.print);
   }
 
   async start(): Promise<void> {
@@ -70,17 +72,9 @@ export class DemoScreen implements Service {
       problems = [`the API does not answer: ${messageOf(error)}`];
     }
     if (this.#stop.signal.aborted) return;
-    if (this.#options.isTerminal) this.#redraw([...renderTable(rows), ...problems.map((problem) => `  ! ${problem}`)]);
+    if (this.#options.isTerminal)
+      this.#screen.draw([...renderTable(rows), ...problems.map((problem) => `  ! ${problem}`)]);
     else this.#options.print(`${[renderPlain(rows), ...problems].join(" | ")}\n`);
-  }
-
-  /** Over what was drawn last; lines are cut to the terminal's width, since a wrapped one can't be drawn over. */
-  #redraw(lines: readonly string[]): void {
-    const width = process.stdout.columns ?? 80;
-    const up = this.#drawn === 0 ? "" : `\u001b[${this.#drawn}A`;
-    const text = lines.map((line) => `\u001b[2K${cut(line, width)}\n`).join("");
-    this.#options.print(`${up}${text}\u001b[J`);
-    this.#drawn = lines.length;
   }
 
   #rowOf(entity: EntityAnswer): DemoRow {
@@ -109,16 +103,4 @@ function problemsIn({ components }: HealthAnswer): string[] {
   return Object.entries(components).flatMap(([name, { status, reason, hint }]) =>
     status === "degraded" ? [`${name}: ${reason ?? "degraded"} ${hint ?? ""}`.trimEnd()] : [],
   );
-}
-
-/** The line up to a width; escape sequences take none. */
-function cut(line: string, width: number): string {
-  let left = width;
-  let text = "";
-  // eslint-disable-next-line no-control-regex
-  for (const [part] of line.matchAll(/\u001b\[\d*m|[^\u001b]/gu)) {
-    if (part.length > 1 && part.startsWith("\u001b")) text += part;
-    else if (left-- > 0) text += part;
-  }
-  return text;
 }

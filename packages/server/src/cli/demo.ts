@@ -7,6 +7,7 @@ import { createLogger, type Logger } from "../runtime/logger.ts";
 import { redactUri } from "../runtime/redact-uri.ts";
 import { EmbeddedSource } from "../source/embedded-source.ts";
 import type { CommandContext } from "./command-context.ts";
+import { withHelp } from "./command-help.ts";
 import { DemoApp, type DemoMongo } from "./demo-app.ts";
 import { DemoFolder, visitOtherDemos } from "./demo-folder.ts";
 import { packageVersion } from "./package-version.ts";
@@ -32,7 +33,13 @@ interface DemoFlags {
 
 /** `emcache demo`: from nothing to live data. */
 export function demoCommand({ output, exitWith }: CommandContext): Command {
-  return new Command("demo")
+  return withHelp(new Command("demo"), {
+    examples: [
+      "emcache demo",
+      "emcache demo --rate 2000 --open",
+      "emcache demo --mongo mongodb://localhost:27017/?replicaSet=rs0",
+    ],
+  })
     .description("Show live data at once: a small shop that keeps changing, cached by EMCache, with the web page.")
     .addOption(new Option("--mongo <uri>", "replica set to use instead of the embedded development server"))
     .addOption(numberOption("--rate <changes>", "changes a second", RATE_DEFAULT, 0, RATE_MAX))

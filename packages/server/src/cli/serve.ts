@@ -5,6 +5,7 @@ import { type LoadedConfig, loadConfigWithPlaces } from "../config/load-config.t
 import { redactConfig } from "../config/redact-config.ts";
 import { createLogger } from "../runtime/logger.ts";
 import type { CommandContext } from "./command-context.ts";
+import { withHelp } from "./command-help.ts";
 import { addConfigFlags } from "./config-flags.ts";
 import { packageVersion } from "./package-version.ts";
 import { runApp } from "./run-app.ts";
@@ -14,6 +15,18 @@ export function serveCommand({ args, exitWith }: CommandContext): Command {
   const command = new Command("serve").description(
     "Capture the sources, keep the caches and serve the API, until SIGTERM or SIGINT.",
   );
+  withHelp(command, {
+    examples: [
+      "emcache serve",
+      "emcache serve --config /etc/emcache/config.toml --port 9090",
+      "emcache serve --sources.main.uri mongodb://localhost:27017/shop",
+    ],
+    exitCodes: {
+      0: "stopped by a signal, in order",
+      1: "it could not start or stop, or failed while running",
+      2: "the configuration is wrong",
+    },
+  });
   const configInput = addConfigFlags(command, args);
   return command.action(async () => {
     const input = configInput();

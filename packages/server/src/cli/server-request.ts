@@ -89,15 +89,21 @@ function unreachable(target: URL, error: unknown): EmcacheError {
   });
 }
 
-/** The error that a problem document (RFC 9457) tells of. */
-function problemOf(body: string, status: number): EmcacheError {
+/** The error that a problem document (RFC 9457) tells of; what else it holds becomes `details`. */
+export function problemOf(body: string, status: number): EmcacheError {
   try {
-    const problem = JSON.parse(body) as { code?: string; detail?: string; hint?: string; errors?: string[] };
-    const { code = "", detail = body, hint, errors } = problem;
+    const problem = JSON.parse(body) as Readonly<Record<string, unknown>> & {
+      readonly code?: string;
+      readonly detail?: string;
+      readonly hint?: string;
+      readonly errors?: string[];
+    };
+    const { code = "", detail = body, hint, errors, ...details } = problem;
     if (Object.hasOwn(ERROR_CATALOGUE, code)) {
       return new EmcacheError(code as ErrorCode, detail, {
         ...(hint === undefined ? {} : { hint }),
         ...(errors === undefined ? {} : { errors }),
+        details,
       });
     }
   } catch {
