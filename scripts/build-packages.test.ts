@@ -27,6 +27,7 @@ beforeAll(() => {
   for (const [name, target] of [
     ["protocol", "@emcache/protocol"],
     ["cache-file", "@emcache/cache-file"],
+    ["dev-mongo", "@emcache/dev-mongo"],
     ["client", "@emcache/client"],
     ["server", "emcache"],
   ] as const) {

@@ -83,13 +83,13 @@ test("create, list, get, restore, delete", async () => {
   }
   expect(await run("restore", "users", "--out", out)).toMatchObject({ exitCode: 2 });
   expect(await run("restore", "users", "--position", "9000", "--out", out, "--force")).toMatchObject({
-    exitCode: 2,
+    exitCode: 1,
     err: expect.stringMatching(/point_unreachable.*\nHint: /),
   });
 
   expect((await run("delete", "users", id)).out).toBe(`deleted ${id}\n`);
   expect(await run("get", "users", "--id", id, "--out", join(folder, "gone.db"))).toMatchObject({
-    exitCode: 2,
+    exitCode: 1,
     err: expect.stringContaining("snapshot_not_found"),
   });
 });
