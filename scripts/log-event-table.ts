@@ -31,6 +31,8 @@ export const LOG_EVENTS = {
     service_stop_gave_up: error("A part did not stop in time and is left behind."),
     fatal: { level: "fatal", meaning: "An error that nobody handled: the process stops. Please report it." },
     metrics: info("Main figures of the process, every `logging.metrics_interval`; see below."),
+    tracing_started: info("Traces are sent to `tracing.otlp_endpoint`."),
+    tracing_failed: warn("The collector did not take traces; at most one line a minute, and nothing else is affected."),
   },
   Sources: {
     stream_opened: info("The change stream of a source is open."),
@@ -134,6 +136,7 @@ export const LOG_EVENTS = {
   },
   API: {
     api_listening: info("The API listens."),
+    certificate_reloaded: info("The certificate of HTTPS was read again."),
     api_open: warn("The API listens beyond this machine and asks for no token. Set `server.auth`."),
     api_stop_failed: warn("The API did not stop cleanly."),
     access_refused: warn(

@@ -51,7 +51,11 @@ export function buildApiApplication(dependencies: ApiDependencies): ApiInstance 
   app.addHook("onRoute", (route) => {
     // The Go client's routes have no description of their own: they are no part of the documented API.
     if (route.schema?.summary === undefined) return;
-    route.schema.response = { "4xx": ProblemSchema, "5xx": ProblemSchema, ...(route.schema.response as object) };
+    const problem = {
+      description: "A problem (RFC 9457)",
+      content: { "application/problem+json": { schema: ProblemSchema } },
+    };
+    route.schema.response = { "4xx": problem, "5xx": problem, ...(route.schema.response as object) };
   });
   protect(app, { rateLimit: dependencies.rateLimit, isHttps: dependencies.tls !== null });
   describeRoutes(app);

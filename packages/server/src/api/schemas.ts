@@ -11,7 +11,9 @@ export const LIMIT_DEFAULT = 100;
 export const OFFSET_MAX = 1_000_000;
 
 /** The path parameter of everything that belongs to one entity. */
-export const EntityNameParams = Type.Object({ name: Type.String({ description: "Name of an entity" }) });
+export const EntityNameParams = Type.Object({
+  name: Type.String({ description: "Name of an entity", examples: ["users"] }),
+});
 
 const position = { minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
 

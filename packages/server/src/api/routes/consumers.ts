@@ -2,6 +2,7 @@ import { EmcacheError } from "@emcache/protocol";
 import type { FastifyRequest } from "fastify";
 import { Type } from "typebox";
 import type { StoredClaim } from "../../oplog/claim-store.ts";
+import { DoneSchema } from "../answer-schemas.ts";
 import type { ApiDependencies } from "../api-dependencies.ts";
 import type { ApiInstance } from "../api-instance.ts";
 import { clientGoneSignal } from "../client-gone.ts";
@@ -50,6 +51,7 @@ export function addConsumerRoutes(app: ApiInstance, dependencies: Dependencies):
   const deleteSchema = {
     summary: "Forgets a consumer: the log is not kept for it any more, unless it asks again",
     params: ConsumerParams,
+    response: { 200: DoneSchema },
   };
   app.delete("/api/consumers/:name", { config: { access: "write" }, schema: deleteSchema }, async (request, reply) => {
     const { name } = request.params;

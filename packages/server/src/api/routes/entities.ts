@@ -1,6 +1,7 @@
 import { EmcacheError } from "@emcache/protocol";
 import type { FastifyRequest } from "fastify";
 import { Type } from "typebox";
+import { DoneSchema, EntityStatusSchema } from "../answer-schemas.ts";
 import type { ApiDependencies, EntityVersions } from "../api-dependencies.ts";
 import type { ApiInstance } from "../api-instance.ts";
 import { type EntityStatus, entityStatus } from "../entity-status.ts";
@@ -24,6 +25,15 @@ const RejectsQuery = Type.Object({
   offset: Type.Optional(Type.Integer({ minimum: 0, maximum: REJECTS_MAX, default: 0 })),
 });
 
+const RejectSchema = Type.Object({
+  doc_id: Type.String(),
+  column: Type.Union([Type.String(), Type.Null()]),
+  reason: Type.String(),
+  sample: Type.String(),
+  seen_count: Type.Integer(),
+  last_seen_at: Type.String({ description: "RFC 3339, UTC" }),
+});
+
 /** `/api/entities`: create, list, look at, change, delete. Reads are answered from memory. */
 export function addEntityRoutes(app: ApiInstance, dependencies: Dependencies): void {
   addReadRoutes(app, dependencies);
@@ -32,7 +42,10 @@ export function addEntityRoutes(app: ApiInstance, dependencies: Dependencies): v
 
 function addReadRoutes(app: ApiInstance, dependencies: Dependencies): void {
   const { rejects } = dependencies;
-  const listSchema = { summary: "All entities, each with its state" };
+  const listSchema = {
+    summary: "All entities, each with its state",
+    response: { 200: Type.Array(EntityStatusSchema) },
+  };
   app.get("/api/entities", { config: READ, schema: listSchema }, async (request) => {
     const registry = visibleTo(request, dependencies.registry);
     const names = [...new Set(registry.list().map(({ entity }) => entity.name))].sort();
@@ -40,7 +53,11 @@ function addReadRoutes(app: ApiInstance, dependencies: Dependencies): void {
     return statusesOf(versions, { ...dependencies, registry });
   });
 
-  const schema = { summary: "One entity with its state", params: EntityNameParams };
+  const schema = {
+    summary: "One entity with its state",
+    params: EntityNameParams,
+    response: { 200: EntityStatusSchema },
+  };
   app.get("/api/entities/:name", { config: READ, schema }, async (request) =>
     statusOf(request.params.name, seenBy(request, dependencies)),
   );
@@ -50,6 +67,7 @@ function addReadRoutes(app: ApiInstance, dependencies: Dependencies): void {
       "Values and documents that could not be mapped, the last seen first. The header emcache-total has the number of all; up to 1000 are kept one by one",
     params: EntityNameParams,
     querystring: RejectsQuery,
+    response: { 200: Type.Array(RejectSchema) },
   };
   app.get("/api/entities/:name/rejects", { config: READ, schema: rejectsSchema }, async (request, reply) => {
     const { params, query } = request;
@@ -75,7 +93,11 @@ function addWriteRoutes(app: ApiInstance, dependencies: Dependencies): void {
   // The body is checked by validateEntity, which knows more than a schema can say; the schema is documentation.
   const attached = { config: WRITE, attachValidation: true };
 
-  const createSchema = { summary: "Creates an entity; its copy begins at once", body: EntityDefinitionSchema };
+  const createSchema = {
+    summary: "Creates an entity; its copy begins at once",
+    body: EntityDefinitionSchema,
+    response: { 201: EntityStatusSchema },
+  };
   app.post("/api/entities", { ...attached, schema: createSchema }, async (request, reply) => {
     const seen = seenBy(request, dependencies);
     const definition = validateEntity(request.body, { sourceNames });
@@ -88,6 +110,7 @@ function addWriteRoutes(app: ApiInstance, dependencies: Dependencies): void {
     summary: "Changes an entity: a new version is copied beside the served one, and replaces it once it is whole",
     params: EntityNameParams,
     body: EntityDefinitionSchema,
+    response: { 200: EntityStatusSchema },
   };
   app.put("/api/entities/:name", { ...attached, schema: putSchema }, async (request) => {
     const { name } = request.params;
@@ -98,7 +121,11 @@ function addWriteRoutes(app: ApiInstance, dependencies: Dependencies): void {
     return statusOf(name, seen);
   });
 
-  const deleteSchema = { summary: "Deletes an entity with its caches and snapshots", params: EntityNameParams };
+  const deleteSchema = {
+    summary: "Deletes an entity with its caches and snapshots",
+    params: EntityNameParams,
+    response: { 200: DoneSchema },
+  };
   app.delete("/api/entities/:name", { config: WRITE, schema: deleteSchema }, async (request) => {
     const { params } = request;
     const existed = await visibleTo(request, dependencies.registry).delete(params.name);
@@ -109,6 +136,7 @@ function addWriteRoutes(app: ApiInstance, dependencies: Dependencies): void {
   const clearSchema = {
     summary: "Forgets the rejects that were seen; what is still wrong is told again when its document changes",
     params: EntityNameParams,
+    response: { 200: DoneSchema },
   };
   app.delete("/api/entities/:name/rejects", { config: WRITE, schema: clearSchema }, async (request) => {
     const { params } = request;

@@ -1,3 +1,4 @@
+import { DoneSchema } from "../answer-schemas.ts";
 import type { ApiDependencies } from "../api-dependencies.ts";
 import type { ApiInstance } from "../api-instance.ts";
 import { requireNamedVersion } from "../named-version.ts";
@@ -16,7 +17,7 @@ export function addEntityCopyRoutes(app: ApiInstance, dependencies: Dependencies
   ): void => {
     app.post(
       `/api/entities/:name/${action}`,
-      { config: { access: "write" }, schema: { summary, params: EntityNameParams } },
+      { config: { access: "write" }, schema: { summary, params: EntityNameParams, response: { 202: DoneSchema } } },
       async (request, reply) => {
         const { name } = request.params;
         const registry = visibleTo(request, dependencies.registry);

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { Type } from "typebox";
+import { OplogEntrySchema } from "../answer-schemas.ts";
 import type { ApiDependencies } from "../api-dependencies.ts";
 import type { ApiInstance } from "../api-instance.ts";
 import type { BodiesInFlight } from "../bodies-in-flight.ts";
@@ -23,7 +24,7 @@ const VERSIONS_MAX = 1000;
 
 const Position = { minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
 const VERSION_PATTERN = "^[0-9]{1,9}$";
-const VersionId = Type.String({ pattern: VERSION_PATTERN });
+const VersionId = Type.String({ pattern: VERSION_PATTERN, examples: ["1"] });
 const FollowQuery = Type.Object({
   after: Type.Integer({ ...Position, description: "Only entries after this position" }),
   versions: Type.Union([VersionId, Type.Array(VersionId, { minItems: 1, maxItems: VERSIONS_MAX })], {
@@ -52,12 +53,12 @@ const FollowAnswer = Type.Object({
   versions: Type.Record(Type.String(), Type.String(), {
     description: "What each version is: pending, live, or retired (a newer one has taken its place)",
   }),
-  entries: Type.Array(Type.Unknown(), { description: "Ascending by id" }),
+  entries: Type.Array(OplogEntrySchema, { description: "Ascending by id" }),
 });
 
 const PageParams = Type.Object({
   log_id: Type.String(),
-  version: Type.String({ pattern: VERSION_PATTERN, description: "Id of an entity version" }),
+  version: Type.String({ pattern: VERSION_PATTERN, description: "Id of an entity version", examples: ["1"] }),
 });
 const PageQuery = Type.Object({
   after: Type.Integer({ ...Position, description: "Only entries after this position" }),
@@ -110,7 +111,7 @@ function addPageRoute(app: ApiInstance, dependencies: Dependencies, answers: Fol
     summary: "A page of one entity version's log; a full one never changes, and says so to HTTP caches",
     params: PageParams,
     querystring: PageQuery,
-    response: { 200: FollowAnswer },
+    response: { 200: FollowAnswer, 304: Type.Null({ description: "The client has it already" }) },
   };
   const scope = cachesPublicly ? "public" : "private";
   app.get(

@@ -1,3 +1,4 @@
+import { bodyOf } from "../answer-schemas.ts";
 import type { ApiInstance } from "../api-instance.ts";
 import type { BodiesInFlight } from "../bodies-in-flight.ts";
 import type { MetricsPort } from "../metrics-port.ts";
@@ -14,7 +15,10 @@ export function addMetricsRoute(app: ApiInstance, metrics: MetricsPort, bodies: 
       durationMs: reply.elapsedTime,
     });
   });
-  const schema = { summary: "The figures of this process, in Prometheus' text format" };
+  const schema = {
+    summary: "The figures of this process, in Prometheus' text format",
+    response: { 200: bodyOf("text/plain", "The exposition") },
+  };
   app.get("/metrics", { config: { access: "read" }, schema }, async (request, reply) => {
     request.access.requireAllEntities();
     reply.header("cache-control", "no-store").type(metrics.contentType);

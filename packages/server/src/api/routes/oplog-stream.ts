@@ -3,6 +3,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import { Type } from "typebox";
 import type { LogRead } from "../../oplog/log-read.ts";
 import { sleep } from "../../runtime/sleep.ts";
+import { bodyOf } from "../answer-schemas.ts";
 import type { ApiDependencies } from "../api-dependencies.ts";
 import type { ApiInstance } from "../api-instance.ts";
 import type { BodiesInFlight } from "../bodies-in-flight.ts";
@@ -59,6 +60,7 @@ export function addOplogStreamRoute(app: ApiInstance, dependencies: Dependencies
   const schema = {
     summary: "What happens to some entities, as server-sent events; goes on after Last-Event-ID",
     querystring: StreamQuery,
+    response: { 200: bodyOf("text/event-stream", "Events `entries`, `position`, `reset` and `error`") },
   };
   // A HEAD of it would last as long as the stream.
   app.get(

@@ -3,6 +3,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import { type Static, Type } from "typebox";
 import { requireHistory } from "../../oplog/log-read.ts";
 import { readLog } from "../../oplog/read-log.ts";
+import { OplogEntrySchema } from "../answer-schemas.ts";
 import type { ApiDependencies } from "../api-dependencies.ts";
 import type { ApiInstance } from "../api-instance.ts";
 import { clientGoneSignal } from "../client-gone.ts";
@@ -20,7 +21,11 @@ const BATCH_ENTITIES_MAX = 1000;
 
 const RangeQuery = Type.Object(OplogRange);
 const BatchBody = Type.Object({
-  entities: Type.Array(Type.String(), { minItems: 1, maxItems: BATCH_ENTITIES_MAX }),
+  entities: Type.Array(Type.String({ examples: ["users"] }), {
+    minItems: 1,
+    maxItems: BATCH_ENTITIES_MAX,
+    examples: [["users"]],
+  }),
   ...OplogRange,
 });
 
@@ -32,7 +37,7 @@ const OplogAnswer = Type.Object({
   position: Type.Integer({ description: "Everything up to here was looked at: the next request's `after`" }),
   tag: Type.String({ description: "The next request's `tag`" }),
   has_more: Type.Boolean({ description: "Whether the log goes on after `position`" }),
-  entries: Type.Array(Type.Unknown(), { description: "Ascending by id, of all these entities" }),
+  entries: Type.Array(OplogEntrySchema, { description: "Ascending by id, of all these entities" }),
 });
 
 /**

@@ -20,7 +20,12 @@ const PARAMS_MAX = 1_000;
 
 const Parameter = Type.Union([Type.String(), Type.Number(), Type.Boolean(), Type.Null()]);
 const QueryBody = Type.Object({
-  sql: Type.String({ minLength: 1, maxLength: SQL_LENGTH_MAX, description: "One SELECT over the entity's view" }),
+  sql: Type.String({
+    minLength: 1,
+    maxLength: SQL_LENGTH_MAX,
+    description: "One SELECT over the entity's view",
+    examples: ["select count(*) from users"],
+  }),
   params: Type.Optional(
     Type.Union([Type.Array(Parameter, { maxItems: PARAMS_MAX }), Type.Record(Type.String(), Parameter)], {
       description: "Values of ?, or by name of :name, @name and $name",

@@ -13,11 +13,11 @@ const AssetParams = Type.Object({ "*": Type.String({ description: "Path of a fil
 /** `/` and `/assets/…`: the web page. Everything that it shows it reads from the other routes. */
 export function addSiteRoutes(app: ApiInstance, { site }: Pick<ApiDependencies, "site">): void {
   if (site === null) return;
-  app.get("/", { config: PUBLIC, schema: { summary: "The web page" } }, async (request, reply) => {
+  app.get("/", { config: PUBLIC }, async (request, reply) => {
     await sendSiteFile(request, reply, site, await site.page());
     return reply;
   });
-  const schema = { summary: "A file of the web page", params: AssetParams };
+  const schema = { params: AssetParams };
   app.get("/assets/*", { config: PUBLIC, schema }, async (request, reply) => {
     const file = await site.asset(request.params["*"]);
     if (file === null) throw new EmcacheError("not_found", "The web page has no such file");

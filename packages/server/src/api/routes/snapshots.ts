@@ -1,6 +1,7 @@
 import { EmcacheError, type SnapshotManifest } from "@emcache/protocol";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { Type } from "typebox";
+import { bodyOf } from "../answer-schemas.ts";
 import type { ApiDependencies, RegisteredEntity } from "../api-dependencies.ts";
 import type { ApiInstance } from "../api-instance.ts";
 import { clientGoneSignal } from "../client-gone.ts";
@@ -58,10 +59,18 @@ const GetQuery = Type.Object({
   ),
 });
 const ListQuery = Type.Object({ entity: Type.Optional(Type.String()) });
-const SnapshotParams = Type.Object({ name: Type.String(), id: Type.String({ description: "Id of a snapshot" }) });
+const SnapshotParams = Type.Object({
+  name: Type.String({ examples: ["users"] }),
+  id: Type.String({ description: "Id of a snapshot" }),
+});
 
 /** `/api/snapshots`: the list; a snapshot's file, or its manifest with `?info`; make one now; delete one. */
 export function addSnapshotRoutes(app: ApiInstance, dependencies: Dependencies): void {
+  addReadRoutes(app, dependencies);
+  addWriteRoutes(app, dependencies);
+}
+
+function addReadRoutes(app: ApiInstance, dependencies: Dependencies): void {
   const { snapshots } = dependencies;
   const listSchema = {
     summary: "All snapshots, newest first",
@@ -78,6 +87,19 @@ export function addSnapshotRoutes(app: ApiInstance, dependencies: Dependencies):
     summary: "The newest snapshot of an entity, or the entity at a point in time: a SQLite file",
     params: EntityNameParams,
     querystring: GetQuery,
+    response: {
+      200: {
+        description: "The file; with `info` its manifest",
+        content: {
+          "application/vnd.sqlite3": { schema: Type.Unsafe<unknown>(Type.String()) },
+          "application/json": { schema: ManifestSchema },
+        },
+      },
+      206: bodyOf("application/vnd.sqlite3", "A part of the file, as `range` asks for it"),
+      302: Type.Null({ description: "The file lies in object storage, where `location` says" }),
+      304: Type.Null({ description: "The client has it already (`if-none-match`)" }),
+      307: Type.Null({ description: "The file lies at another process, where `location` says" }),
+    },
   };
   app.get("/api/snapshots/:name", { config: READ, schema: getSchema }, async (request, reply) => {
     const registry = visibleTo(request, dependencies.registry);
@@ -103,7 +125,10 @@ export function addSnapshotRoutes(app: ApiInstance, dependencies: Dependencies):
     await answer(request, reply, { find, isInfo, coding, dependencies });
     return reply;
   });
+}
 
+function addWriteRoutes(app: ApiInstance, dependencies: Dependencies): void {
+  const { snapshots } = dependencies;
   const postSchema = {
     summary: "Makes a snapshot now and answers when it is complete and verified",
     params: EntityNameParams,
@@ -117,7 +142,11 @@ export function addSnapshotRoutes(app: ApiInstance, dependencies: Dependencies):
     return manifest;
   });
 
-  const deleteSchema = { summary: "Deletes a snapshot", params: SnapshotParams };
+  const deleteSchema = {
+    summary: "Deletes a snapshot",
+    params: SnapshotParams,
+    response: { 204: Type.Null({ description: "It is deleted" }) },
+  };
   app.delete("/api/snapshots/:name/:id", { config: WRITE, schema: deleteSchema }, async (request, reply) => {
     const { params } = request;
     requireNamedVersion(visibleTo(request, dependencies.registry), params.name);

@@ -1,5 +1,6 @@
 import { EmcacheError } from "@emcache/protocol";
 import { Type } from "typebox";
+import { DoneSchema } from "../answer-schemas.ts";
 import type { ApiDependencies } from "../api-dependencies.ts";
 import type { ApiInstance } from "../api-instance.ts";
 import { clientGoneSignal } from "../client-gone.ts";
@@ -42,7 +43,6 @@ const TokenBody = Type.Object({
   ),
 });
 const TokenParams = Type.Object({ name: Type.String({ description: "Name of a token" }) });
-const RevokedSchema = Type.Object({ message: Type.String(), name: Type.String() });
 
 /** `/api/tokens`: the bearer tokens, for those whose own has the scope `admin`. */
 export function addTokenRoutes(app: ApiInstance, { tokens, logger }: Pick<ApiDependencies, "tokens" | "logger">): void {
@@ -73,7 +73,7 @@ export function addTokenRoutes(app: ApiInstance, { tokens, logger }: Pick<ApiDep
   const revokeSchema = {
     summary: "Revokes a bearer token; within seconds no process takes it any more",
     params: TokenParams,
-    response: { 200: RevokedSchema },
+    response: { 200: DoneSchema },
   };
   app.delete("/api/tokens/:name", { config: ADMIN, schema: revokeSchema }, async (request, reply) => {
     request.access.requireAllEntities();

@@ -2,6 +2,7 @@ import { toProblem } from "@emcache/protocol";
 import { PassThrough } from "node:stream";
 import { Type } from "typebox";
 import type { Difference, VerifyListener, VerifyResult } from "../../verify/verifier.ts";
+import { bodyOf } from "../answer-schemas.ts";
 import type { ApiDependencies } from "../api-dependencies.ts";
 import type { ApiInstance } from "../api-instance.ts";
 import { clientGoneSignal } from "../client-gone.ts";
@@ -48,6 +49,7 @@ export function addVerifyRoutes(app: ApiInstance, { registry, verifier, logger }
       "Compares an entity's source with its cache; answers with lines of JSON: progress, difference, and at last result or error. Closing the connection ends it",
     params: EntityNameParams,
     querystring: VerifyQuery,
+    response: { 200: bodyOf("application/x-ndjson", "A line of JSON for each thing that is known") },
   };
   app.post("/api/entities/:name/verify", { config: { access: "write" }, schema }, async (request, reply) => {
     const { repair, limit: listMax = LIST_DEFAULT } = request.query;
