@@ -15,6 +15,7 @@ import type { StreamRequestStore } from "./oplog/stream-request-store.ts";
 import { ByteBudget } from "./runtime/byte-budget.ts";
 import type { HealthRegistry } from "./runtime/health-registry.ts";
 import { type Logger, moduleLogger } from "./runtime/logger.ts";
+import type { Tracer } from "./runtime/tracer.ts";
 import type { EmbeddedSource } from "./source/embedded-source.ts";
 import type { MongoSourceOptions } from "./source/mongo-source.ts";
 import { type CaptureTurn, SourceService } from "./source/source-service.ts";
@@ -34,6 +35,7 @@ export interface CaptureParts {
   readonly streamRequests: StreamRequestStore;
   readonly embedded: EmbeddedSource | null;
   readonly metrics: Metrics;
+  readonly tracer: Tracer | null;
 }
 
 /**
@@ -41,7 +43,7 @@ export interface CaptureParts {
  * doesn't capture.
  */
 export function captureServices(config: Config, parts: CaptureParts): SourceService[] {
-  const { health, postgres, commitSignal, registry, replicator, hub, metrics } = parts;
+  const { health, postgres, commitSignal, registry, replicator, hub, metrics, tracer } = parts;
   if (!config.roles.includes("capture")) return [];
   const logger = moduleLogger(parts.logger, "source");
   const bytesMax = config.memory.captureBytesMax;
@@ -74,6 +76,7 @@ export function captureServices(config: Config, parts: CaptureParts): SourceServ
       budget,
       copySettings: config.copy,
       health: health.component(`source.${sourceName}`),
+      tracer,
       onAppended: (batch, appended, sourceTimeMs) => metrics.observeAppend(sourceName, batch, appended, sourceTimeMs),
       logger,
     });

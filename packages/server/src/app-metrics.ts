@@ -4,12 +4,20 @@ import type { Config } from "./config/config.ts";
 import { Metrics } from "./metrics/metrics.ts";
 import type { MetricsParts } from "./metrics/metrics-facts.ts";
 import { type Logger, moduleLogger } from "./runtime/logger.ts";
+import { OtlpTracer } from "./runtime/otlp-tracer.ts";
 
 interface AppMetricsParts {
   readonly logger: Logger;
   /** What the parts know; some of them are made later. */
   readonly parts: () => MetricsParts;
   readonly replicator: Replicator;
+}
+
+/** What sends traces; null where none are wanted. */
+export function tracerOf(config: Config, logger: Logger): OtlpTracer | null {
+  if (config.tracing === null) return null;
+  const programVersion = packageVersion();
+  return new OtlpTracer({ ...config.tracing, programVersion, logger: moduleLogger(logger, "tracing") });
 }
 
 /** The figures of the process. */

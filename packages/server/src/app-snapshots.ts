@@ -8,6 +8,7 @@ import type { Postgres } from "./oplog/postgres.ts";
 import { PostgresSnapshotStore } from "./oplog/snapshot-store.ts";
 import type { HealthRegistry } from "./runtime/health-registry.ts";
 import { type Logger, moduleLogger } from "./runtime/logger.ts";
+import type { Tracer } from "./runtime/tracer.ts";
 import { CacheRestorer } from "./snapshot/cache-restorer.ts";
 import { ReplicatedEntities } from "./snapshot/replicated-entities.ts";
 import { S3ObjectStore } from "./snapshot/s3-object-store.ts";
@@ -55,11 +56,12 @@ interface SnapshotManagerParts {
   readonly pool: Postgres["pool"];
   readonly holder: string;
   readonly replicator: Replicator;
+  readonly tracer: Tracer | null;
 }
 
 /** The snapshots of this process. */
 export function snapshotsOf(config: Config, parts: SnapshotManagerParts): SnapshotManager {
-  const { logger, health, registry, oplog, pool, holder, replicator } = parts;
+  const { logger, health, registry, oplog, pool, holder, replicator, tracer } = parts;
   const { checkIntervalS, minLag, keepCount, keepAgeS, schedule, restoreBytesMax, store } = config.snapshot;
   return new SnapshotManager({
     baseDir: config.cache.baseDir,
@@ -78,6 +80,7 @@ export function snapshotsOf(config: Config, parts: SnapshotManagerParts): Snapsh
     store: new PostgresSnapshotStore(pool),
     objectStore: store === null ? null : new S3ObjectStore(store),
     health: health.component("snapshots"),
+    tracer,
     logger: moduleLogger(logger, "snapshot"),
   });
 }

@@ -65,15 +65,14 @@ export function createApp(given: Config, options: { readonly logger: Logger }): 
   };
   const has = new Set(config.roles);
   const tracer = tracerOf(config, logger);
-  if (tracer !== null) add(tracer);
   const log = logParts(config, logger, health);
   const { postgres, commitSignal, registry, retention, oplog, hub, consumers, rejects, pool } = log;
-  for (const service of [postgres, commitSignal, registry, retention, hub, consumers]) add(service);
+  const base = [postgres, commitSignal, registry, retention, hub, consumers];
+  for (const service of tracer === null ? base : [tracer, ...base]) add(service);
 
   const restore = (version: number): Promise<boolean> => restorer.restore(version);
   const replicator = replicatorOf(config, { logger, health, postgres, rejects, restore, tracer });
-  const isEmbedded = Object.values(config.sources).some(({ uri }) => uri === EMBEDDED);
-  const embedded = isEmbedded && has.has("capture") ? add(new EmbeddedSource(moduleLogger(logger, "source"))) : null;
+  const embedded = hasEmbeddedSource(config) ? add(new EmbeddedSource(moduleLogger(logger, "source"))) : null;
   const metrics: Metrics = add(metricsOf(config, { logger, parts: (): MetricsParts => known, replicator }));
   const sources = captureServices(config, { ...log, logger, health, replicator, embedded, metrics, tracer });
   const holder = holderName(config.cache.baseDir);
@@ -127,6 +126,10 @@ export function createApp(given: Config, options: { readonly logger: Logger }): 
       api.reloadCertificate();
     },
   };
+}
+
+function hasEmbeddedSource({ roles, sources }: Config): boolean {
+  return roles.includes("capture") && Object.values(sources).some(({ uri }) => uri === EMBEDDED);
 }
 
 interface LogParts {

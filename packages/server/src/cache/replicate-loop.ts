@@ -211,12 +211,23 @@ export class ReplicateLoop {
     const none: PageRow[] = [];
     let hasMore = page.full;
     let switched = false;
+    const startMs = Date.now();
     for (const slot of slots) {
       const result = slot.deal(page, after, rows.get(slot.version) ?? none);
       switched ||= result === "switched";
       if (result !== "outdated") continue;
       await slot.replace(`The log's history at ${after} is not the cache's`, signal);
       hasMore = true;
+    }
+    if (page.rows.length > 0) {
+      const { position } = page;
+      this.#options.report.dealt?.({
+        rows: page.rows.length,
+        caches: slots.length,
+        position,
+        startMs,
+        endMs: Date.now(),
+      });
     }
     if (switched) this.#relink();
     return hasMore;

@@ -2,7 +2,7 @@ import type pg from "pg";
 import type { OplogPage } from "../oplog/oplog-reader.ts";
 import type { CacheRecord } from "./cache-set.ts";
 import type { CacheStatus, ProblemLike } from "./cache-status.ts";
-import type { ReportLevel, VersionReject } from "./replicate-port.ts";
+import type { DealtPage, ReportLevel, VersionReject } from "./replicate-port.ts";
 
 /** What the worker thread is started with. */
 export interface ReplicateWorkerData {
@@ -11,6 +11,8 @@ export interface ReplicateWorkerData {
   readonly baseDir: string;
   readonly intervalMs: number;
   readonly walBytesMax: number | null;
+  /** Whether each page that is dealt is told. */
+  readonly tellsPages: boolean;
   readonly records: readonly CacheRecord[] | null;
   /** Memory of a `WakeWord`. */
   readonly wakeWord: SharedArrayBuffer;
@@ -31,6 +33,7 @@ export type ReplicateNews =
   | { readonly kind: "statuses"; readonly statuses: readonly CacheStatus[] }
   | { readonly kind: "needs_copy"; readonly version: number; readonly reason: string }
   | { readonly kind: "rejects"; readonly rejects: readonly VersionReject[] }
+  | { readonly kind: "dealt"; readonly page: DealtPage }
   | { readonly kind: "log"; readonly problem: ProblemLike | null }
   | {
       readonly kind: "line";

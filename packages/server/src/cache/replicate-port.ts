@@ -25,6 +25,17 @@ export interface VersionReject extends CacheReject {
 /** Levels of a line for the log. */
 export type ReportLevel = "debug" | "info" | "warn" | "error";
 
+/** A page that was dealt to caches. */
+export interface DealtPage {
+  readonly rows: number;
+  readonly caches: number;
+  /** Scanned through, inclusive. */
+  readonly position: number;
+  /** Milliseconds since 1970. */
+  readonly startMs: number;
+  readonly endMs: number;
+}
+
 /** What the replicating side tells the rest of the process. All calls return at once and never throw. */
 export interface ReplicateReport {
   /** The statuses of all caches, as soon as nothing is left to apply and from time to time before. */
@@ -35,5 +46,7 @@ export interface ReplicateReport {
   rejects(rejects: readonly VersionReject[]): void;
   /** The log can't be read because of `error`; null once it can. */
   log(error: unknown): void;
+  /** A page with rows was dealt; absent where nobody wants to know. */
+  dealt?(page: DealtPage): void;
   line(level: ReportLevel, event: string, fields: Readonly<Record<string, unknown>>, message: string): void;
 }

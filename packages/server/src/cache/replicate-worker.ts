@@ -5,7 +5,7 @@ import { HandedPages } from "./handed-pages.ts";
 import { toProblemLike, type ProblemLike } from "./cache-status.ts";
 import { ReplicateLoop } from "./replicate-loop.ts";
 import type { ReplicateNews, ReplicateOrder, ReplicateWorkerData } from "./replicate-message.ts";
-import type { ReplicateReport } from "./replicate-port.ts";
+import type { DealtPage, ReplicateReport } from "./replicate-port.ts";
 import { WakeWord } from "./wake-word.ts";
 
 /** One for the page that is wanted, one for the page read ahead, one for looking up where copies begin. */
@@ -21,7 +21,7 @@ async function main(port: MessagePort, data: ReplicateWorkerData): Promise<void>
   const handedPages = new HandedPages(wakeWord);
   const loop = new ReplicateLoop({
     log: new OplogReader(pool),
-    report: reportTo(port),
+    report: reportTo(port, data.tellsPages),
     baseDir: data.baseDir,
     intervalMs: data.intervalMs,
     ...(data.walBytesMax === null ? {} : { walBytesMax: data.walBytesMax }),
@@ -56,13 +56,14 @@ async function main(port: MessagePort, data: ReplicateWorkerData): Promise<void>
   }
 }
 
-function reportTo(port: MessagePort): ReplicateReport {
+function reportTo(port: MessagePort, tellsPages: boolean): ReplicateReport {
   const post = (news: ReplicateNews): void => port.postMessage(news);
   let problem: ProblemLike | null | undefined;
   return {
     statuses: (statuses) => post({ kind: "statuses", statuses }),
     needsCopy: (version, reason) => post({ kind: "needs_copy", version, reason }),
     rejects: (rejects) => post({ kind: "rejects", rejects }),
+    ...(tellsPages ? { dealt: (page: DealtPage) => post({ kind: "dealt", page }) } : {}),
     line: (level, event, fields, message) => post({ kind: "line", level, event, fields, message }),
     log: (error) => {
       const next = error === null ? null : toProblemLike(error);

@@ -5,6 +5,7 @@ import type { ComponentHealth } from "../runtime/component-health.ts";
 import type { Logger } from "../runtime/logger.ts";
 import { retryForever } from "../runtime/retry.ts";
 import type { Service } from "../runtime/service.ts";
+import type { Tracer } from "../runtime/tracer.ts";
 import { messageOf } from "../runtime/error-message.ts";
 import { CacheDirectory, restoringPathOf } from "./cache-directory.ts";
 import type { CacheRecord } from "./cache-set.ts";
@@ -29,6 +30,8 @@ export interface ReplicatorOptions {
   readonly onRejects: (rejects: readonly VersionReject[]) => void;
   readonly logger: Logger;
   readonly health: ComponentHealth;
+  /** Takes the time of pages. */
+  readonly tracer?: Tracer | null;
   /** A WAL larger than this, and than twice its file, stops its cache; default 1 GiB. */
   readonly walBytesMax?: number;
   /** Makes the worker thread; default: of replicate-worker beside this file. */
@@ -157,13 +160,14 @@ export class Replicator implements Service {
 
   /** One life of the worker. Resolves where it was asked to end, else throws why it ended. */
   async #runWorker(): Promise<void> {
-    const { connection, baseDir, replicationIntervalS, walBytesMax, createWorker } = this.#options;
+    const { connection, baseDir, replicationIntervalS, walBytesMax, createWorker, tracer = null } = this.#options;
     this.#wakeWord.reset();
     const data: ReplicateWorkerData = {
       connection,
       baseDir,
       intervalMs: replicationIntervalS * 1000,
       walBytesMax: walBytesMax ?? null,
+      tellsPages: tracer !== null,
       records: this.#records,
       wakeWord: this.#wakeWord.memory,
     };
@@ -207,6 +211,11 @@ export class Replicator implements Service {
       case "rejects":
         this.#options.onRejects(news.rejects);
         break;
+      case "dealt": {
+        const { startMs, endMs, ...attributes } = news.page;
+        this.#options.tracer?.span("apply page", { attributes, startMs }).end(undefined, endMs);
+        break;
+      }
       case "log":
         this.#logProblem = news.problem;
         this.#tellHealth();

@@ -73,6 +73,8 @@ export interface Config {
     /** 0: no lines. */
     readonly metricsIntervalS: number;
   };
+  /** Null: nothing is traced. */
+  readonly tracing: { readonly endpoint: string; readonly samplePercent: number } | null;
   readonly dataDir: string;
   readonly roles: readonly Role[];
   readonly database: {

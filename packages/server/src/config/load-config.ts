@@ -172,6 +172,10 @@ function buildConfig(values: OptionValues, sources: Readonly<Record<string, Sour
       ...securityOf(values, cwd),
     },
     logging: { level: values["logging.level"], metricsIntervalS: values["logging.metrics_interval"] },
+    tracing:
+      values["tracing.otlp_endpoint"] === ""
+        ? null
+        : { endpoint: values["tracing.otlp_endpoint"], samplePercent: values["tracing.sample_percent"] },
     dataDir: resolve(cwd, values.data_dir),
     roles: values.roles,
     database: {

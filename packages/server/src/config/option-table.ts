@@ -3,6 +3,7 @@ import { FULL_DOCUMENT_MODES, ROLES } from "./config.ts";
 import { booleanOption, integerOption, secondsOption, textOption, wordsOption } from "./option.ts";
 import { SECURITY_OPTIONS } from "./security-options.ts";
 import { checkUrl, SNAPSHOT_OPTIONS } from "./snapshot-options.ts";
+import { TRACING_OPTIONS } from "./tracing-options.ts";
 
 /** The word that stands for a database that EMCache runs itself. */
 export const EMBEDDED = "embedded";
@@ -103,6 +104,7 @@ export const OPTIONS = {
     default: 60,
     reason: "a trace of how it was, also where nothing collects /metrics",
   }),
+  ...TRACING_OPTIONS,
   "database.postgres.uri": textOption({
     description: 'PostgreSQL that holds the oplog: a URI, or "embedded" for a private server in `data_dir`.',
     type: 'postgres://… or postgresql://… URI, or "embedded"',

@@ -3,6 +3,7 @@ import type { Entity } from "@emcache/protocol";
 import type { Clock } from "../runtime/clock.ts";
 import type { ComponentHealth } from "../runtime/component-health.ts";
 import type { Logger } from "../runtime/logger.ts";
+import type { Tracer } from "../runtime/tracer.ts";
 import type { ObjectStore } from "./object-store.ts";
 import type { SnapshotStore } from "./snapshot-store-port.ts";
 
@@ -98,6 +99,8 @@ export interface SnapshotDependencies {
   /** Null: snapshots lie on this machine only. */
   readonly objectStore: ObjectStore | null;
   readonly health: ComponentHealth;
+  /** Takes the time of builds. */
+  readonly tracer?: Tracer | null;
   readonly logger: Logger;
   readonly clock?: Clock;
 }

@@ -229,6 +229,9 @@ export class SnapshotManager implements Service {
   async #shelve(entity: Entity, build: () => Promise<ShelvedFile>): Promise<SnapshotManifest> {
     const { logger, health } = this.#dependencies;
     const beginMs = this.#parts.clock.monotonicMs();
+    const span = this.#dependencies.tracer?.span("snapshot", {
+      attributes: { entity: entity.name, version: entity.id },
+    });
     try {
       const file = await build();
       this.#parts.shelf.add(file);
@@ -239,10 +242,13 @@ export class SnapshotManager implements Service {
         { event: "snapshot_created", entity: entity.name, snapshot: id, position, rows, sizeBytes },
         "made a snapshot",
       );
+      span?.set({ position, rows, bytes: sizeBytes });
+      span?.end();
       await this.#parts.register.add(manifest, this.#parts.directory.pathOf(manifest), this.#tasks.signal);
       this.#pruner.prune();
       return manifest;
     } catch (error) {
+      span?.end(error);
       if (error instanceof EmcacheError && error.code === "snapshot_damaged") health.degraded(error);
       throw error;
     }

@@ -1,6 +1,7 @@
 import { EmcacheError } from "@emcache/protocol";
 import type { Clock } from "../runtime/clock.ts";
 import { retryForever } from "../runtime/retry.ts";
+import type { Tracer } from "../runtime/tracer.ts";
 import type { AppendedBatch, CaptureBatch, CaptureLog, CopyCheckpoint, StreamCheckpoint } from "./capture-log.ts";
 import type { LogRow, Reject } from "./log-row.ts";
 import { type MadeUnit, StopGate } from "./stop-gate.ts";
@@ -44,6 +45,8 @@ export interface AppendQueueOptions {
   readonly onError: (error: unknown, attempt: number, delayMs: number) => void;
   /** Told once an append that had failed has succeeded. */
   readonly onRecovered?: () => void;
+  /** Takes the time of appends. */
+  readonly tracer?: Tracer | null;
   /** Told of each batch once it is durable, and when its oldest change happened; null where it holds no change. */
   readonly onAppended?: (batch: CaptureBatch, appended: AppendedBatch, sourceTimeMs: number | null) => void;
 }
@@ -93,6 +96,9 @@ export class AppendQueue {
         const units = this.#take();
         const batch = this.#join(units);
         let hasFailed = false;
+        const span = this.#options.tracer?.span("append", {
+          attributes: { source: this.#options.log.sourceName, rows: batch.rows.length, units: units.length },
+        });
         const appended = await retryForever((attempt) => this.#options.log.append(batch, attempt), {
           signal,
           clock: this.#options.clock,
@@ -104,6 +110,8 @@ export class AppendQueue {
           delayMsMax: RETRY_DELAY_MS_MAX,
           isRetryable: (error) => error instanceof EmcacheError && error.retryable && error.code !== "lease_lost",
         });
+        span?.set({ first_position: appended.firstPosition, retried: hasFailed });
+        span?.end();
         if (hasFailed) this.#options.onRecovered?.();
         this.#options.onAppended?.(batch, appended, oldestOf(units));
         for (const unit of units) {

@@ -2,6 +2,7 @@ import { EmcacheError } from "@emcache/protocol";
 import type { ByteBudget } from "../runtime/byte-budget.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { retryForever } from "../runtime/retry.ts";
+import type { Span, Tracer } from "../runtime/tracer.ts";
 import type { AppendQueue } from "./append-queue.ts";
 import type { CopyCheckpoint } from "./capture-log.ts";
 import type { CopyPace } from "./copy-pace.ts";
@@ -33,6 +34,8 @@ export interface CopyRunOptions {
   readonly readFrom: ReadFrom;
   readonly clock: Clock;
   readonly onError: (error: unknown, attempt: number, delayMs: number) => void;
+  /** Takes the time of chunks: from the question to the source until the stream has passed what it answered. */
+  readonly tracer: Tracer | null;
 }
 
 /** One reply of the copy's cursor that waits until the stream has passed it. */
@@ -41,6 +44,7 @@ interface Chunk {
   readonly horizon: Horizon;
   readonly sizeBytes: number;
   readonly release: () => void;
+  readonly span: Span | undefined;
 }
 
 /**
@@ -89,7 +93,10 @@ export class CopyRun {
   /** Its chunks are no longer wanted; nothing of it is logged from now on. */
   cancel(): void {
     this.#isCancelled = true;
-    for (const chunk of this.#chunks.splice(0)) chunk.release();
+    for (const { release, span } of this.#chunks.splice(0)) {
+      release();
+      span?.end(new Error("cancelled"));
+    }
     this.#onReleased?.();
   }
 
@@ -132,8 +139,10 @@ export class CopyRun {
     const reader = new CopyReader(options, this.#checkpoint.lastId);
     try {
       while (!reader.isExhausted) {
-        const reply = await reader.next(signal);
-        await this.#hold(reply, signal);
+        const span = this.#options.tracer?.span("copy chunk", {
+          attributes: { entity: target.entityName, version: target.version, collection: target.collection },
+        });
+        const reply = await this.#holdNext(reader, span, signal);
         if (this.#touchedBytes > TOUCHED_BYTES_MAX && !reader.isExhausted) return false;
         if (!reader.isExhausted) await pace.spend(reply.documents.length, signal);
       }
@@ -144,16 +153,33 @@ export class CopyRun {
     }
   }
 
-  async #hold(reply: CursorReply, signal: AbortSignal): Promise<void> {
-    if (reply.documents.length === 0) return;
-    const horizon = this.#options.progress.horizonOf(reply.operationTime);
-    const release = await this.#options.budget.acquire(reply.sizeBytes, { share: "copy", signal });
-    if (this.#isCancelled) release();
-    else this.#chunks.push({ documents: reply.documents, horizon, sizeBytes: reply.sizeBytes, release });
+  async #holdNext(reader: CopyReader, span: Span | undefined, signal: AbortSignal): Promise<CursorReply> {
+    try {
+      const reply = await reader.next(signal);
+      span?.set({ documents: reply.documents.length, bytes: reply.sizeBytes });
+      await this.#hold(reply, span, signal);
+      return reply;
+    } catch (error) {
+      span?.end(error);
+      throw error;
+    }
   }
 
-  #log({ documents, sizeBytes, release }: Chunk): void {
+  async #hold(reply: CursorReply, span: Span | undefined, signal: AbortSignal): Promise<void> {
+    if (reply.documents.length === 0) return span?.end();
+    const horizon = this.#options.progress.horizonOf(reply.operationTime);
+    const release = await this.#options.budget.acquire(reply.sizeBytes, { share: "copy", signal });
+    if (!this.#isCancelled) {
+      this.#chunks.push({ documents: reply.documents, horizon, sizeBytes: reply.sizeBytes, release, span });
+      return;
+    }
+    release();
+    span?.end(new Error("cancelled"));
+  }
+
+  #log({ documents, sizeBytes, release, span }: Chunk): void {
     const { queue, target } = this.#options;
+    span?.end();
     const fresh = documents.slice(this.#isLogged(documents[0]) ? 1 : 0);
     const last = fresh.at(-1);
     const id = last === undefined ? null : findElement(last, "_id");

@@ -3,6 +3,7 @@ import type { ByteBudget } from "../runtime/byte-budget.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { isAbort, messageOf } from "../runtime/error-message.ts";
 import type { Logger } from "../runtime/logger.ts";
+import type { Tracer } from "../runtime/tracer.ts";
 import type { AppendQueue } from "./append-queue.ts";
 import type { CopyCheckpoint, StreamCheckpoint } from "./capture-log.ts";
 import { CopyPace } from "./copy-pace.ts";
@@ -36,6 +37,8 @@ export interface CopySchedulerOptions {
   readonly onFailure: (error: unknown) => void;
   /** A copy is tried again because of this error. */
   readonly onRetry: (error: unknown) => void;
+  /** Takes the time of chunks. */
+  readonly tracer: Tracer | null;
 }
 
 interface Active {
@@ -192,7 +195,7 @@ export class CopyScheduler {
   }
 
   #start(target: Target, signal: AbortSignal): void {
-    const { source, progress, queue, budget, settings, logger, clock, onRetry } = this.#options;
+    const { source, progress, queue, budget, settings, logger, clock, onRetry, tracer } = this.#options;
     const { version } = target;
     const abort = new AbortController();
     const context = { entity: target.entityName, version, copyId: this.#checkpointOf(version).copyId };
@@ -207,6 +210,7 @@ export class CopyScheduler {
       pace: this.#pace,
       readFrom: settings.readPreference ?? "primary",
       clock,
+      tracer,
       onError: (error, attempt, delayMs) => {
         onRetry(error);
         const fields = { event: "copy_retry", ...context, attempt, delayMs, reason: messageOf(error) };

@@ -8,6 +8,7 @@ import { isAbort, messageOf } from "../runtime/error-message.ts";
 import type { Logger } from "../runtime/logger.ts";
 import { retryForever } from "../runtime/retry.ts";
 import type { Service } from "../runtime/service.ts";
+import type { Tracer } from "../runtime/tracer.ts";
 import { AppendQueue } from "./append-queue.ts";
 import type { AppendedBatch, CaptureBatch, CaptureLog, CopyCheckpoint } from "./capture-log.ts";
 import { type BeginCopy, type CopyRequestList, followCopyRequests } from "./copy-requests.ts";
@@ -48,6 +49,8 @@ export interface SourceServiceOptions {
   readonly health: ComponentHealth;
   readonly logger: Logger;
   readonly clock?: Clock;
+  /** Takes the time of appends and of copies' chunks. */
+  readonly tracer?: Tracer | null;
   /** Told of each batch once it is durable, and when its oldest change happened; null where it holds no change. */
   readonly onAppended?: (batch: CaptureBatch, appended: AppendedBatch, sourceTimeMs: number | null) => void;
   /** How the source is connected to. Default: `MongoSource.connect`. */
@@ -161,17 +164,13 @@ export class SourceService implements Service {
       ending.failure ??= asError(error);
       part.abort();
     };
+    const shared = { source, routing, progress, queue, budget, logger, clock };
     const copies = new CopyScheduler({
-      source,
-      routing,
-      progress,
-      queue,
-      budget,
+      ...shared,
       settings: copySettings,
-      logger,
-      clock,
       onFailure: fail,
       onRetry: (error) => health.retried(error),
+      tracer: this.#options.tracer ?? null,
     });
     copies.load(start.copies);
     let isStale = true;
@@ -184,17 +183,11 @@ export class SourceService implements Service {
       if (stream.hasHistory) copies.reconcile();
     };
     const stream = new StreamCapture({
-      source,
+      ...shared,
       checkpoint: start.checkpoint,
-      routing,
       copies,
-      progress,
       requests: desk,
-      queue,
-      budget,
       health,
-      logger,
-      clock,
       refreshRouting,
     });
     this.#capture = { stream, copies };
@@ -219,9 +212,10 @@ export class SourceService implements Service {
   }
 
   #queueInto(log: CaptureLog, onStop: (version: number) => CopyCheckpoint | null): AppendQueue {
-    const { logger, health, clock, onAppended } = this.#options;
+    const { logger, health, clock, onAppended, tracer = null } = this.#options;
     return new AppendQueue({
       log,
+      tracer,
       clock: clock ?? systemClock,
       onStop,
       onError: (error, attempt, delayMs) => {
