@@ -1,4 +1,3 @@
-import type { Command } from "commander";
 import { commandTree } from "../packages/server/src/cli/command-tree.ts";
 
 const INTRODUCTION = `# Command line
@@ -12,6 +11,8 @@ Generated from the commands themselves (\`npm run generate\`); \`emcache COMMAND
 - **Errors** are one line with the code of [the catalogue](errors.md), each mistake below it, and a hint. A stack trace is a bug; please report it.
 - **Completion**: \`source <(emcache completion bash)\`, or \`emcache completion zsh > "\${fpath[1]}/_emcache"\`.
 `;
+
+type Command = ReturnType<typeof commandTree>;
 
 /** Options of the configuration, which have a reference of their own. */
 const CONFIGURATION_GROUP = "Configuration:";

@@ -1,4 +1,4 @@
-import { execFile, spawn } from "node:child_process";
+import { execFile, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -11,6 +11,7 @@ import { startDevMongo } from "../support/test-mongo.ts";
 import { TestSystem } from "../support/test-system.ts";
 import { useTestFolder } from "../support/use-test-folder.ts";
 import { type RunResult, runEmcache } from "./run-emcache.ts";
+import { shownOutputs } from "./shown-outputs.ts";
 
 /** The commands that talk to a server, as a user types them beside one that runs. */
 const folder = useTestFolder("commands");
@@ -165,6 +166,68 @@ test("status: a table, JSON, and exit codes as a check has them", async () => {
   await emcache(["entity", "delete", "gone"]);
 });
 
+test("what the quick start shows is what the commands say", async () => {
+  const shown = shownOutputs("shown");
+  const cities = ["Bern", "Rome", "Oslo"];
+  await system.collection("users").insertMany(
+    cities.map((city, index) => ({
+      _id: new ObjectId(`6745f0a1c2d3e4f50617283${index}`),
+      email: `${["ann", "bob", "cyd"][index]}@example.com`,
+      ...(index === 1 ? {} : { age: new Int32(31) }),
+      address: { city },
+    })),
+  );
+  const plain = (lines: readonly string[]): string[] =>
+    lines.map((line) =>
+      line.replaceAll(/^[\dT:.-]+Z +\d+ /g, "TIME POSITION ").replace(/(version|3 +3 +) ?\d+/, "$1 #"),
+    );
+  const inferred = await emcache(["entity", "infer", "users"]);
+  expect(inferred.err.trimEnd().split("\n")).toEqual(shown.get("infer"));
+  const created = await emcache(["entity", "create", "-", "--wait"], inferred.out);
+  const listed = (await emcache(["entity", "list"])).out.split("\n").filter((line) => /^(?:ENTITY|users) /.test(line));
+  const said = [...created.out.trimEnd().split("\n"), ...listed];
+  const squeezed = (lines: readonly string[]): string[] => plain(lines).map((line) => line.replaceAll(/ +/g, " "));
+  expect(squeezed(said)).toEqual(squeezed(shown.get("create") ?? []));
+  const tailed = await emcache(["tail", "users", "--from", "start", "--limit", "2"]);
+  expect(plain(tailed.out.trimEnd().split("\n"))).toEqual(plain(shown.get("tail") ?? []));
+  await emcache(["entity", "delete", "users"]);
+});
+
+test.skipIf(spawnSync("script", ["--version"]).status !== 0)(
+  "status at a terminal is redrawn in place until Ctrl+C, and waits for a server that is away",
+  async () => {
+    const run = async (url: string, hasSaid: (out: string) => boolean): Promise<string> => {
+      const child = spawn(
+        "script",
+        ["-qefc", `exec ${emcacheProgram} status --interval 0.1 --url ${url}`, "/dev/null"],
+        {
+          cwd: folder,
+          env: { ...process.env, TERM: "xterm" },
+          stdio: ["pipe", "pipe", "ignore"],
+        },
+      );
+      let out = "";
+      child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
+      await eventually(
+        () => hasSaid(out),
+        DEADLINE_MS,
+        () => `it is drawn: ${out}`,
+      );
+      // As the terminal sends it.
+      child.stdin.write("\u0003");
+      const [code] = (await once(child, "close")) as [number | null];
+      expect(code).toBe(0);
+      return out;
+    };
+    const twice = (out: string): boolean => (out.match(/emcache status/g)?.length ?? 0) > 2;
+    const table = await run(system.emcache.address, twice);
+    // Over what it drew before: up by as many lines.
+    expect(table).toContain("\u001b[4A");
+    expect(table).toMatch(/people/);
+    expect(await run("http://127.0.0.1:1", twice)).toContain("server_unreachable");
+  },
+);
+
 describe("tail", () => {
   test("from the start: copies and changes with their columns; NDJSON keeps every digit", async () => {
     await system.collection("people").insertOne({ _id: "p1" as never, email: "zoe@example.com", age: Long.MAX_VALUE });
@@ -232,7 +295,7 @@ test("without a server, every command says so in words, with exit code 2", async
     ["types"],
     ["sql", "a", "select 1"],
   ];
-  for (const command of commands) {
+  const runs = commands.map(async (command) => {
     const run = await emcache([...command, "--url", "http://127.0.0.1:1"]);
     expect([command, run.exitCode, run.err]).toEqual([
       command,
@@ -240,7 +303,8 @@ test("without a server, every command says so in words, with exit code 2", async
       expect.stringMatching(/server_unreachable\)\nHint: Is `emcache serve` running/),
     ]);
     expect(run.err).not.toContain("    at ");
-  }
+  });
+  await Promise.all(runs);
   expect(await emcache(["status", "--url", "nonsense"])).toMatchObject({
     exitCode: 2,
     err: expect.stringContaining("no address"),
@@ -303,13 +367,22 @@ describe("completion", () => {
     expect(await complete("emcache", "doctor", "--config", "")).toEqual([]);
   });
 
-  test("zsh reads it", async ({ skip }) => {
+  test.skipIf(spawnSync("zsh", ["--version"]).status !== 0)("zsh completes the same", async () => {
     const { out } = await runEmcache(["completion", "zsh"], { cwd: folder });
-    expect(out).toMatch(/^#compdef emcache\n/);
     const file = join(folder, "_emcache");
     writeFileSync(file, out);
-    const checked = await promisify(execFile)("zsh", ["-n", file]).catch((error: NodeJS.ErrnoException) => error);
-    if (checked instanceof Error && "code" in checked && checked.code === "ENOENT") return skip("zsh is not installed");
-    expect(checked).toEqual({ stdout: "", stderr: "" });
+    // What the completion system offers is printed: a word, its description behind a colon.
+    const system = `compdef() { }; _files() { print FILES; }
+      _describe() { print -l -- "\${(@P)@[-1]}"; }
+      compadd() { shift; print -l -- "$@"; }
+      source $1; shift; words=("$@"); CURRENT=$#; _emcache`;
+    const offered = async (...words: readonly string[]): Promise<string[]> => {
+      const { stdout } = await promisify(execFile)("zsh", ["-fc", system, "zsh", file, ...words]);
+      return stdout.trimEnd().split("\n");
+    };
+    expect(await offered("emcache", "entity", "")).toContain("create:Create an entity");
+    expect(await offered("emcache", "entity", "create", "--on-drop", "")).toEqual(["empty", "keep"]);
+    expect(await offered("emcache", "entity", "create", "--")).toContainEqual(expect.stringMatching(/^--on-reject:/));
+    expect(await offered("emcache", "doctor", "--config", "")).toEqual(["FILES"]);
   });
 });

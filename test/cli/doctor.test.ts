@@ -11,6 +11,7 @@ import { SmallDisk } from "../support/small-disk.ts";
 import { startTestPostgres, type TestPostgres } from "../support/test-postgres.ts";
 import { useTestFolder } from "../support/use-test-folder.ts";
 import { runEmcache } from "./run-emcache.ts";
+import { shownOutputs } from "./shown-outputs.ts";
 
 /** A new user's path: what `emcache doctor` says of each thing that is not right yet. */
 interface Check {
@@ -55,6 +56,16 @@ async function doctor(settings: Readonly<Record<string, string>>): Promise<Visit
   return { exitCode, checks, said };
 }
 
+/** A document, and an oplog that tells of 36 hours. */
+async function fillOplog(server: DevMongo): Promise<void> {
+  const client = await MongoClient.connect(server.uri);
+  await client.db("shop").collection("orders").insertOne({ a: 1 });
+  const ts = (seconds: number): { ts: Timestamp } => ({ ts: new Timestamp({ t: seconds, i: 1 }) });
+  const entries = [ts(1_700_000_000), ts(1_700_000_000 + 36 * 3600)];
+  await client.db("local").collection("oplog.rs").insertMany(entries);
+  await client.close();
+}
+
 const source = (uri: string): Record<string, string> => ({
   "sources.main.uri": uri,
   "sources.main.database": "shop",
@@ -96,7 +107,7 @@ describe("the source", () => {
     }
   });
 
-  test("another replica set's name, and a set whose members can't be reached", async () => {
+  test("the name of another replica set", async () => {
     const server = await DevMongo.start();
     try {
       const visit = await doctor(source(server.uri.replace("replicaSet=dev", "replicaSet=prod")));
@@ -113,14 +124,7 @@ describe("the source", () => {
       const times = Infinity;
       closed.faults.failCommands({ commands: ["aggregate"], code: 13, message: "not authorized on shop", times });
       closed.faults.failCommands({ collection: "oplog.rs", code: 13, message: "not authorized on local", times });
-      const client = await MongoClient.connect(open.uri);
-      await client.db("shop").collection("orders").insertOne({ a: 1 });
-      const ts = (seconds: number): { ts: Timestamp } => ({ ts: new Timestamp({ t: seconds, i: 1 }) });
-      await client
-        .db("local")
-        .collection("oplog.rs")
-        .insertMany([ts(1_700_000_000), ts(1_700_000_000 + 36 * 3600)]);
-      await client.close();
+      await fillOplog(open);
       const other = { "sources.other.uri": open.uri, "sources.other.database": "shop" };
       const visit = await doctor({ ...source(closed.uri), ...other });
       expect(visit.exitCode).toBe(1);
@@ -256,6 +260,50 @@ describe("disks", () => {
       disk.unmount();
     }
   });
+});
+
+test("what the quick start shows is what doctor says", async ({ skip }) => {
+  const shown = shownOutputs("doctor");
+  const cwd = join(folder, "quick-start");
+  mkdirSync(cwd);
+  /** Lines that it prints, with the names and numbers of the document. */
+  const said = async (uri: string, baseDir = "caches"): Promise<string[]> => {
+    writeFileSync(join(cwd, "config.toml"), `[sources.main]\nuri = "${uri}"\n`);
+    const flags = ["--database.postgres.uri", postgresUri, "--port", "0", "--cache.base_dir", baseDir];
+    const { out } = await runEmcache(["doctor", ...flags], { cwd });
+    return out
+      .replaceAll(/127\.0\.0\.1:\d+/g, "127.0.0.1:27017")
+      .replaceAll(baseDir, "/srv/emcache")
+      .replaceAll("replica set dev", "replica set rs0")
+      .split("\n");
+  };
+  const expectShown = (name: string, lines: readonly string[]): void => {
+    expect(lines).toEqual(expect.arrayContaining(shown.get(name) ?? ["nothing is shown"]));
+    shown.delete(name);
+  };
+  const uriOf = (server: DevMongo): string => server.uri.replace(/\/(?:\?.*)?$/, "/shop");
+  expectShown("wrong URI", await said(`mongodb://127.0.0.1:${await freePort()}/shop`));
+  const standalone = await DevMongo.start({ standalone: true });
+  const closed = await DevMongo.start();
+  const well = await DevMongo.start();
+  try {
+    expectShown("standalone", await said(uriOf(standalone)));
+    closed.faults.failCommands({ commands: ["aggregate"], code: 13, times: Infinity });
+    expectShown("missing right", await said(uriOf(closed)));
+    await fillOplog(well);
+    expectShown("well", await said(uriOf(well)));
+    const disk = SmallDisk.mount(join(folder, "no-room"));
+    if (typeof disk === "string") return skip(disk);
+    try {
+      disk.fill();
+      expectShown("no disk", await said(uriOf(well), disk.path));
+    } finally {
+      disk.unmount();
+    }
+  } finally {
+    await Promise.all([standalone, closed, well].map((server) => server.stop()));
+  }
+  expect([...shown.keys()]).toEqual([]);
 });
 
 test("the port of another program; text for people, with a fix below each failure", async () => {

@@ -19,7 +19,8 @@ const repository = fileURLToPath(new URL("../..", import.meta.url));
 const COMMAND_DEADLINE_MS = 90_000;
 
 /** What runs until it is stopped: it has to say something, and to end well when it is told to. */
-const ENDLESS = /\bemcache (?:serve|demo|follow|tail|status)\b|^npm run demo\b|[?&]stream\b/;
+const ENDLESS =
+  /\bemcache (?:serve|demo|follow|tail|status)\b(?!.* --(?:once|json|limit)\b)|^npm run demo\b|[?&]stream\b/;
 
 const root = useTestFolder("docs-commands");
 const work = join(root, "work");

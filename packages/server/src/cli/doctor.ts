@@ -51,7 +51,7 @@ function partsOf({ config, places }: LoadedConfig): readonly Promise<DoctorLine[
   const files = new Set([...places.values()].flatMap((place) => /^(.+):\d+: /.exec(place)?.[1] ?? []));
   const from = files.size === 0 ? "no file" : [...files].join(", ");
   const configuration = doctorLines("configuration", PART_TIMEOUT_MS, async (report) => {
-    report.ok("settings", `${from}; ${places.size} settings differ from the defaults`);
+    report.ok("settings", `${from}; ${places.size} set, the rest at its default`);
   });
   const sources = Object.entries(config.sources).map(([name, source]) =>
     doctorLines(`source ${name}`, PART_TIMEOUT_MS, (report, signal) => checkSource(name, source, report, signal)),

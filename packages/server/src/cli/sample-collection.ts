@@ -1,5 +1,5 @@
 import { EmcacheError } from "@emcache/protocol";
-import { type Collection, type Document, MongoClient, MongoServerError } from "mongodb";
+import { type AbstractCursor, type Collection, type Document, MongoClient, MongoServerError } from "mongodb";
 import type { SourceConfig } from "../config/config.ts";
 import { untilAborted } from "../runtime/until-aborted.ts";
 import { classifyMongoError } from "../source/mongo-error.ts";
@@ -7,6 +7,8 @@ import { classifyMongoError } from "../source/mongo-error.ts";
 const TIMEOUT_MS = 60_000;
 /** The server ends what takes longer. */
 const QUERY_MS_MAX = 30_000;
+/** Documents may have 16 MiB each; fewer of these tell as much. */
+const BYTES_MAX = 64 * 1024 * 1024;
 const SELECTION_TIMEOUT_MS = 5_000;
 /** "Unrecognized pipeline stage", of servers that are not MongoDB. */
 const STAGE_UNKNOWN = [40_324, 16_436, 115, 238];
@@ -37,7 +39,7 @@ export async function sampleCollection(
     const documents = await untilAborted(sample(asked, count), signal);
     const indexes = await untilAborted(asked.listIndexes().toArray(), signal).catch(() => []);
     return {
-      documents: documents.map((bytes) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)),
+      documents,
       indexes: indexes.flatMap(({ key }) => fieldsOf(key as Document)),
     };
   } catch (error) {
@@ -48,19 +50,31 @@ export async function sampleCollection(
   }
 }
 
-async function sample(collection: Collection, count: number): Promise<Uint8Array[]> {
+async function sample(collection: Collection, count: number): Promise<Buffer[]> {
   const options = { raw: true, maxTimeMS: QUERY_MS_MAX };
-  const all = async (): Promise<Uint8Array[]> =>
-    (await collection.find({}, { ...options, limit: count }).toArray()) as unknown as Uint8Array[];
+  const all = (): Promise<Buffer[]> => gather(collection.find({}, { ...options, limit: count }));
   // Chance may take a document twice, which matters where there are few.
   if ((await collection.estimatedDocumentCount()) <= count) return all();
   try {
-    return (await collection.aggregate([{ $sample: { size: count } }], options).toArray()) as unknown as Uint8Array[];
+    return await gather(collection.aggregate([{ $sample: { size: count } }], options));
   } catch (error) {
     const isUnknown = error instanceof MongoServerError && STAGE_UNKNOWN.includes(Number(error.code));
     if (!isUnknown) throw error;
     return all();
   }
+}
+
+/** What a cursor brings as BSON, until it is enough. */
+async function gather(cursor: AbstractCursor): Promise<Buffer[]> {
+  const documents: Buffer[] = [];
+  let bytes = 0;
+  for await (const document of cursor) {
+    const { buffer, byteOffset, byteLength } = document as Uint8Array<ArrayBuffer>;
+    documents.push(Buffer.from(buffer, byteOffset, byteLength));
+    bytes += byteLength;
+    if (bytes > BYTES_MAX) break;
+  }
+  return documents;
 }
 
 /** Of an index by values; one by hash, text or place is none that SQLite has. */
