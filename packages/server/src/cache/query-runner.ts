@@ -62,7 +62,7 @@ export class QueryRunner implements Service {
       ({ child }) =>
         new Promise<void>((resolve) => void (child.exitCode === null ? child.once("exit", resolve) : resolve())),
     );
-    for (const runner of [...this.#all]) this.#end(runner);
+    for (const runner of this.#all) this.#end(runner);
     await Promise.all(ends);
   }
 
