@@ -77,6 +77,13 @@ export class PostgresEntityStore implements EntityStore {
   async delete(name: string, signal: AbortSignal): Promise<boolean> {
     const existed = await withClient(this.#pool, { signal, timeoutMs: STATEMENT_TIMEOUT_MS }, async (client) => {
       await client.query("BEGIN ISOLATION LEVEL READ COMMITTED");
+      // In the order of seal: an append that ends a copy locks the copy first, and then the entity's version.
+      await client.query(
+        `SELECT 1 FROM emcache.copy WHERE version IN (
+           SELECT version FROM emcache.entity_version WHERE name = $1 AND deleted_position IS NULL
+         ) ORDER BY version FOR UPDATE`,
+        [name],
+      );
       const { rows } = await client.query<{ version: number; state: string }>(
         `UPDATE emcache.entity_version SET deleted_position = (SELECT position FROM emcache.head)
          WHERE name = $1 AND deleted_position IS NULL RETURNING version, state`,

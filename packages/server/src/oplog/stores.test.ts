@@ -3,7 +3,15 @@ import { type TestPostgres, startTestPostgres } from "../../../../test/support/t
 import { ClaimStore } from "./claim-store.ts";
 import { PostgresEntityStore } from "./postgres-entity-store.ts";
 import { RejectStore } from "./reject-store.ts";
-import { type LogFixture, batchOf, bracket, startLogFixture, testSignal, upsert } from "./testing/log-fixture.ts";
+import {
+  type LogFixture,
+  batchOf,
+  bracket,
+  startLogFixture,
+  testSignal,
+  until,
+  upsert,
+} from "./testing/log-fixture.ts";
 
 let server: TestPostgres;
 let fixture: LogFixture;
@@ -109,6 +117,28 @@ test("a deleted entity's rows are served no more, and its copies are forgotten",
   expect((await log.load(testSignal())).copies).toEqual([]);
   // The name is free again, for a new version.
   expect((await entities.create(definition("users"), testSignal())).entity.id).toBe(3);
+});
+
+test("an entity can be deleted while an append ends its copy: neither waits for the other in a circle", async () => {
+  const log = await fixture.log("main");
+  await entities.create(definition("users"), testSignal());
+  const copy = { copyId: "c", version: 1, state: "running" as const, lastId: null, rowCount: 1, rowCountEstimate: 2 };
+  await log.append(batchOf([bracket("sync_start", 1)], { copies: [copy] }), testSignal());
+  // What the end of a copy locks, in its order, stopped in the middle.
+  const append = await fixture.postgres.pool.connect();
+  await append.query("BEGIN");
+  await append.query("UPDATE emcache.copy SET row_count = 2 WHERE version = 1");
+  const deleted = entities.delete("users", testSignal());
+  await until(async () => {
+    const { rows } = await append.query(
+      "SELECT 1 FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))",
+    );
+    return rows.length > 0;
+  });
+  await append.query("UPDATE emcache.entity_version SET state = 'live' WHERE version = 1");
+  await append.query("COMMIT");
+  append.release();
+  expect(await deleted).toBe(true);
 });
 
 test("rejects are kept one a document and column, bounded, counted, and begin anew with a copy", async () => {
