@@ -118,6 +118,24 @@ describe("the source", () => {
     }
   });
 
+  test("a set that has no primary, and one whose members are named by what this machine can't reach", async () => {
+    const server = await DevMongo.start();
+    const inside = await DevMongo.start({ advertisedHost: "mongo.invalid" });
+    try {
+      server.faults.stepDown(600_000);
+      const [headless, named] = await Promise.all([doctor(source(server.uri)), doctor(source(inside.uri))]);
+      expect(headless.said("source main")).toMatch(
+        /fail connection: the replica set dev answers, but has no primary now/,
+      );
+      expect(named.said("source main")).toMatch(
+        /fail connection: the server answers, but its replica set names its members mongo\.invalid:\d+, which this machine/,
+      );
+      expect(named.said("source main")).toContain("directConnection=true");
+    } finally {
+      await Promise.all([server.stop(), inside.stop()]);
+    }
+  });
+
   test("a missing right is named with what grants it; one source's trouble is not another's", async () => {
     const [closed, open] = [await DevMongo.start(), await DevMongo.start()];
     try {

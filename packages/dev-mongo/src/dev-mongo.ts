@@ -22,6 +22,8 @@ export interface DevMongoOptions {
   readonly wireVersion?: number;
   /** Two or more: poses as so many mongos of a sharded cluster. Default: one primary of a replica set. */
   readonly mongosCount?: number;
+  /** The name by which it tells clients to find it, as a set in a container does that is reached by another. Default: `host`. */
+  readonly advertisedHost?: string;
   /** Poses as a server without a replica set, which has no change streams. Default false. */
   readonly standalone?: boolean;
   readonly logger?: DevMongoLogger;
@@ -42,9 +44,12 @@ export class DevMongo {
   readonly #state: ServerState;
   readonly #servers: readonly Server[];
   readonly #noop: NodeJS.Timeout | null;
+  /** `host:port` of each listener. */
+  readonly #addresses: readonly string[];
 
-  private constructor(state: ServerState, servers: readonly Server[], noopIntervalMs: number) {
+  private constructor(state: ServerState, servers: readonly Server[], host: string, noopIntervalMs: number) {
     this.#state = state;
+    this.#addresses = addressesOf(servers, host);
     this.#servers = servers;
     this.#noop = noopIntervalMs > 0 ? setInterval(() => passTime(state), noopIntervalMs) : null;
     this.#noop?.unref();
@@ -69,8 +74,8 @@ export class DevMongo {
     for (let listener = 0; listener < (options.mongosCount ?? 1); listener++) {
       servers.push(await listen(state, listener, host, listener === 0 ? (options.port ?? 0) : 0));
     }
-    state.hosts = servers.map((server) => `${host}:${(server.address() as AddressInfo).port}`);
-    const development = new DevMongo(state, servers, options.noopIntervalMs ?? NOOP_INTERVAL_MS);
+    state.hosts = addressesOf(servers, options.advertisedHost ?? host);
+    const development = new DevMongo(state, servers, host, options.noopIntervalMs ?? NOOP_INTERVAL_MS);
     logger.warn(
       { event: "dev_mongo_started", uri: development.uri },
       "this is a development server in memory, not MongoDB: it keeps nothing and asks for no password",
@@ -81,7 +86,7 @@ export class DevMongo {
   /** What a driver connects to. */
   get uri(): string {
     const suffix = this.#state.topology === "replicaSet" ? "/?replicaSet=dev" : "/";
-    return `mongodb://${this.#state.hosts.join(",")}${suffix}`;
+    return `mongodb://${this.#addresses.join(",")}${suffix}`;
   }
 
   /** Makes it go wrong, for tests. */
@@ -97,6 +102,10 @@ export class DevMongo {
     this.#state.closeConnections();
     await Promise.all(closed);
   }
+}
+
+function addressesOf(servers: readonly Server[], host: string): string[] {
+  return servers.map((server) => `${host}:${(server.address() as AddressInfo).port}`);
 }
 
 function topologyOf({ mongosCount, standalone = false }: DevMongoOptions): Topology {
