@@ -130,9 +130,7 @@ test("an entity can be deleted while an append ends its copy: neither waits for 
   await append.query("UPDATE emcache.copy SET row_count = 2 WHERE version = 1");
   const deleted = entities.delete("users", testSignal());
   await until(async () => {
-    const { rows } = await append.query(
-      "SELECT 1 FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))",
-    );
+    const { rows } = await fixture.postgres.pool.query("SELECT 1 FROM pg_locks WHERE NOT granted");
     return rows.length > 0;
   });
   await append.query("UPDATE emcache.entity_version SET state = 'live' WHERE version = 1");
