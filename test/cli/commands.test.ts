@@ -7,6 +7,7 @@ import { Int32, Long, ObjectId } from "mongodb";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { emcacheProgram } from "../support/emcache-process.ts";
 import { eventually } from "../support/eventually.ts";
+import { freePort } from "../support/free-port.ts";
 import { startDevMongo } from "../support/test-mongo.ts";
 import { TestSystem } from "../support/test-system.ts";
 import { useTestFolder } from "../support/use-test-folder.ts";
@@ -19,7 +20,9 @@ const DEADLINE_MS = 60_000;
 let system: TestSystem;
 
 beforeAll(async () => {
-  system = await TestSystem.startOn({ folder }, await startDevMongo({ folder }));
+  // The same after a restart, so that whoever follows it finds it again.
+  const settings = { "server.port": await freePort() };
+  system = await TestSystem.startOn({ folder, settings }, await startDevMongo({ folder }));
   await system.collection("people").createIndex({ email: 1 });
   await system.collection("people").insertMany([
     { _id: new ObjectId(), email: "ann@example.com", age: new Int32(31), address: { city: "Bern" } },
@@ -245,7 +248,7 @@ describe("tail", () => {
     for (const line of json.out.trimEnd().split("\n")) expect(JSON.parse(line)).toHaveProperty("entity", "people");
   });
 
-  test("from now on, until Ctrl+C; nothing twice, nothing missed", async () => {
+  test("from now on, over a restart of the server, until Ctrl+C; nothing twice, nothing missed", async () => {
     const child = spawn(emcacheProgram, ["tail", "--json", "people"], {
       cwd: folder,
       env: { ...process.env, EMCACHE_CONFIG: system.emcache.configFile, EMCACHE_URL: system.emcache.address },
@@ -267,6 +270,11 @@ describe("tail", () => {
     const seen = Number(ids()[0]?.slice(1));
     await write();
     await eventually(() => ids().at(-1) === `n${number}`, DEADLINE_MS, "what was written is there");
+    await system.emcache.stop();
+    await write();
+    await system.emcache.restart();
+    await write();
+    await eventually(() => ids().at(-1) === `n${number}`, DEADLINE_MS, "what was written meanwhile and after it too");
     child.kill("SIGINT");
     expect(await once(child, "close")).toEqual([0, null]);
     expect(ids()).toEqual(Array.from({ length: number - seen + 1 }, (_, index) => `n${seen + index}`));
