@@ -160,7 +160,7 @@ function anyBody(random: SeededRandom): string {
     () => '{"a":'.repeat(20_000),
     () => '{"__proto__":{"admin":true},"constructor":{"prototype":{}}}',
     () => JSON.stringify({ name: text, client: "main", source: text, shape: text }),
-    () => JSON.stringify({ entities: [text], limit: 1e400, after: -1 }),
+    () => `{"entities":[${JSON.stringify(text)}],"limit":1e400,"after":-1}`,
     () => JSON.stringify({ sql: text, params: [text], limit: 1 }),
     () => JSON.stringify({ name: text, scope: text, entities: [text], expires_at: text }),
   ])();

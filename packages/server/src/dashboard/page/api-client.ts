@@ -1,4 +1,5 @@
 import type { Problem } from "@emcache/protocol";
+import { fetchWithToken } from "./fetch-with-token.ts";
 
 /** A server that says nothing for so long counts as unreachable; making a snapshot may take longer. */
 const TIMEOUT_MS = 10_000;
@@ -30,7 +31,7 @@ async function request<T>(path: string, init: RequestInit): Promise<T> {
   let response: Response;
   let text: string;
   try {
-    response = await fetch(path, init);
+    response = await fetchWithToken(path, init);
     text = await response.text();
   } catch (error) {
     throw new ApiError(`The server does not answer (${error instanceof Error ? error.message : String(error)})`, null);
