@@ -1,4 +1,4 @@
-import { Int32 } from "mongodb";
+import { Int32, Timestamp } from "mongodb";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { METRICS } from "../packages/server/src/metrics/metric-table.ts";
 import { eventually } from "./support/eventually.ts";
@@ -9,6 +9,7 @@ import { useTestFolder } from "./support/use-test-folder.ts";
 import { workloadEntity } from "./support/workload.ts";
 
 const ROWS = 500;
+const WINDOW_S = 7_200;
 const USERS = workloadEntity("users", "users");
 
 const folder = useTestFolder("metrics");
@@ -17,6 +18,10 @@ let version: number;
 
 beforeAll(async () => {
   const mongo = await startDevMongo({ folder });
+  // What a replica set's own oplog is to a client: the development server has none.
+  const oldestS = Math.floor(Date.now() / 1000) - WINDOW_S;
+  const entries = [oldestS, oldestS + 60].map((t) => ({ ts: new Timestamp({ t, i: 1 }) }));
+  await mongo.client.db("local").collection("oplog.rs").insertMany(entries);
   const settings = { "logging.metrics_interval": 0.5 };
   system = await TestSystem.startOn({ folder, settings }, mongo);
   const documents = Array.from({ length: ROWS }, (_, number) => ({ _id: `u${number}` as never, seq: new Int32(1) }));
@@ -74,6 +79,9 @@ test("the figures are the truth: rows, positions, what was appended and applied,
   } finally {
     database.close();
   }
+  const windowS = shown.get('emcache_source_oplog_window_seconds{source="main"}') ?? 0;
+  expect(windowS).toBeGreaterThanOrEqual(WINDOW_S - 1);
+  expect(windowS).toBeLessThan(WINDOW_S + 300);
   const seconds = shown.get('emcache_entity_latency_seconds_sum{entity="users"}') ?? 0;
   const count = shown.get('emcache_entity_latency_seconds_count{entity="users"}') ?? 0;
   expect(seconds / count).toBeGreaterThan(0);
