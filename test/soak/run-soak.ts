@@ -98,7 +98,8 @@ try {
   }
   judgeMemory();
 } catch (error) {
-  failures.push(error instanceof Error ? error.message : "not an error");
+  // With its place: a message of the source's own ("internal server error") says nothing of who asked for what.
+  failures.push(error instanceof Error ? (error.stack ?? error.message) : "not an error");
 } finally {
   printChecks();
   await system.dispose();
