@@ -366,9 +366,10 @@ describe("what can go wrong", () => {
     copyFileSync(join(first.baseDir, "snapshot"), second.replicator.restoringPathOf(entity.id) ?? "");
     second.replicator.restored(entity.id);
     await second.replicator.waitFor(await log.append(upsert(entity.id, "y", 2)), soon(), entity.id);
+    // The link shows the restored file at once; what came after it follows.
     await until(
-      () => existsSync(link),
-      (exists) => exists,
+      () => (existsSync(link) ? rows(link, "restored") : {}),
+      (shown) => Object.keys(shown).length === 3,
     );
     expect(rows(link, "restored")).toEqual({ x: 1, kept: 3, y: 2 });
     expect(second.replicator.statuses().get(entity.id)).toMatchObject({ mode: "live", dataState: "whole" });
