@@ -117,8 +117,10 @@ export class TestServer {
     const limit = Math.min(Number(searchParams.get("limit") ?? LIMIT_DEFAULT), this.limitMax);
     this.#requireReadable(searchParams, after, versions);
     const isRetired = (): boolean => [...versions].some((version) => log.states.get(version) === "retired");
+    const isReplaced = (): boolean => isOtherHistory(log, searchParams, after);
     const find = (): TestRow[] => log.rows.slice(after).filter(({ version }) => versions.has(version));
-    await this.#until(() => find().length > 0 || isRetired(), Number(searchParams.get("wait_ms") ?? 0), request);
+    const isOver = (): boolean => find().length > 0 || isRetired() || isReplaced();
+    await this.#until(isOver, Number(searchParams.get("wait_ms") ?? 0), request);
     // The log may have been replaced while it was waited for.
     this.#requireReadable(searchParams, after, versions);
     const rows = find().slice(0, limit);
@@ -144,8 +146,7 @@ export class TestServer {
     for (const version of versions) {
       if (!log.states.has(version)) throw new EmcacheError("entity_not_found", `versions: no version ${version}`);
     }
-    const isOther = asked.get("log_id") !== log.logId || asked.get("tag") !== log.tagAt(after);
-    if (isOther) throw new EmcacheError("history_mismatch", "another history");
+    if (isOtherHistory(log, asked, after)) throw new EmcacheError("history_mismatch", "another history");
     if (after + 1 < log.floor) throw new EmcacheError("position_too_old", "too old", { details: { floor: log.floor } });
   }
 
@@ -165,6 +166,11 @@ export class TestServer {
       look();
     });
   }
+}
+
+/** Whether the log is not the one that the request follows. */
+function isOtherHistory(log: TestLog, asked: URLSearchParams, after: number): boolean {
+  return asked.get("log_id") !== log.logId || asked.get("tag") !== log.tagAt(after);
 }
 
 function entryJson(row: TestRow, entity: string): string {
