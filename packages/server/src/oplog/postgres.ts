@@ -89,6 +89,9 @@ export class Postgres implements Service {
       max: options.maxConnections,
       idleTimeoutMillis: 30_000,
     });
+    // The pool listens to a connection only while it is idle: one that breaks between its opening and its first use
+    // (`#warm`) ended the process. Whoever uses it sees the failure of what it asks.
+    this.pool.on("connect", (client) => client.on("error", () => undefined));
     // An idle connection broke: look at once instead of at the next interval.
     this.pool.on("error", () => {
       this.#lookNow();
