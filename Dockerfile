@@ -8,7 +8,7 @@ RUN npm ci
 RUN npm run build
 # What is installed is what is published: the packed packages with their production dependencies and nothing else.
 RUN mkdir packed && for package in dist/*/; do npm pack "./$package" --pack-destination packed; done
-RUN npm install --prefix app --omit=dev --no-audit --no-fund packed/*.tgz
+RUN npm install --prefix app --omit=dev --no-audit --no-fund ./packed/*.tgz
 
 FROM node:24-bookworm-slim
 ENV NODE_ENV=production
