@@ -1,7 +1,9 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { cpSync, mkdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { useTestFolder } from "../support/use-test-folder.ts";
@@ -44,11 +46,8 @@ test(
     }
     const emcache = join(build, "app/node_modules/.bin/emcache");
     expect((await run(emcache, ["--version"])).stdout.trim()).toMatch(/^\d+\.\d+\.\d+$/);
-    const { stdout } = await run(emcache, ["config", "check"], {
-      cwd: folder,
-      env: { ...process.env, EMCACHE_SOURCES__MAIN__URI: "embedded", EMCACHE_SOURCES__MAIN__DATABASE: "shop" },
-    });
-    expect(stdout).not.toBe("");
+    const answer = await whileServing(emcache, (address) => fetch(`${address}/health/live`));
+    expect(answer.status).toBe(200);
   },
   BUILD_TIMEOUT_MS,
 );
@@ -67,5 +66,30 @@ async function copyTracked(target: string): Promise<void> {
   for (const file of stdout.split("\0").filter((name) => name !== "")) {
     mkdirSync(dirname(join(target, file)), { recursive: true });
     cpSync(join(root, file), join(target, file));
+  }
+}
+
+/** Runs `action` beside `emcache serve`, which must then end cleanly. */
+async function whileServing<Result>(program: string, action: (address: string) => Promise<Result>): Promise<Result> {
+  const settings = [
+    "--server.port",
+    "0",
+    "--data-dir",
+    join(folder, "data"),
+    "--cache.base_dir",
+    join(folder, "caches"),
+  ];
+  const server = spawn(program, ["serve", ...settings], { cwd: folder, stdio: ["ignore", "pipe", "inherit"] });
+  const ended = once(server, "exit");
+  try {
+    for await (const line of createInterface({ input: server.stdout })) {
+      const { event, address } = JSON.parse(line) as { event?: string; address?: string };
+      if (event === "started" && address !== undefined) return await action(address);
+    }
+    throw new Error("the server ended while starting");
+  } finally {
+    server.kill();
+    server.stdout.resume();
+    expect(await ended).toEqual([0, null]);
   }
 }

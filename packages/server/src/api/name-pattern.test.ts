@@ -19,9 +19,6 @@ test.each([
   expect(namePattern(pattern).test(name)).toBe(isMatch);
 });
 
-test("a pattern of many stars is compared as fast as any", () => {
-  const begun = performance.now();
-  expect(namePattern(`${"*".repeat(120)}x`).test("a".repeat(100_000))).toBe(false);
-  // Milliseconds, where each star tried by itself would take longer than the test may.
-  expect(performance.now() - begun).toBeLessThan(20_000);
+test("many stars are one, so none is tried by itself", () => {
+  expect(namePattern(`${"*".repeat(120)}x`)).toEqual(namePattern("*x"));
 });

@@ -70,7 +70,7 @@ export const OPTIONS = {
     max: 1_000_000,
     unit: "requests",
     default: 5_000,
-    reason: "some 100 MB of sockets; one process deals a page to so many within a second",
+    reason: "ten times what bench/consumers.ts measures on two cores; each one holds a connection",
   }),
   "server.cache_public": booleanOption({
     description:
